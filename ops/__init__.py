@@ -1,0 +1,1 @@
+"""How each step works: plain functions `run(config, inputs, out, execution) -> StageResult`. Not Dagster `@op`s."""
