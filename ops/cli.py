@@ -17,18 +17,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ops.atomic import read_json
 from ops.errors import StillhouseError
 from ops.identity import decode, encode
-from ops.parts import read_json
 from ops.stage import Execution
 
 
 def stage_main(
-    package: str, config_class: type, *, input_names: Sequence[str], argv: Sequence[str] | None = None
+    package: str, config_class: type, *, input_names: Sequence[str] | None, argv: Sequence[str] | None = None
 ) -> int:
     """Run the stage `package` (such as `ops.extract`, with `run` in its module `run`) as a command.
 
-    Prints the result as JSON. Exits 1 with the message alone for errors a user can act on, or for a failed check.
+    `input_names` are the inputs it takes, None for any. Prints the result as JSON. Exits 1 with the message alone for
+    errors a user can act on, or for a failed check.
     """
     parser = _parser(package, config_class, input_names)
     arguments = parser.parse_args(argv)
@@ -49,7 +50,7 @@ def stage_main(
     return 0 if all(check.passed or not check.blocking for check in result.checks) else 1
 
 
-def _parser(package: str, config_class: type, input_names: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(package: str, config_class: type, input_names: Sequence[str] | None) -> argparse.ArgumentParser:
     module = importlib.import_module(package)
     parser = argparse.ArgumentParser(
         prog=f"python -m {package}",
@@ -60,12 +61,12 @@ def _parser(package: str, config_class: type, input_names: Sequence[str]) -> arg
 
     def input_pair(text: str) -> tuple[str, Path]:
         name, separator, path = text.partition("=")
-        if not separator or name not in input_names:
-            raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIRECTORY with NAME in {list(input_names)}")
+        if not separator or (input_names is not None and name not in input_names):
+            raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIRECTORY with NAME in {input_names}")
         return name, Path(path)
 
-    if input_names:
-        described = ", ".join(input_names)
+    if input_names is None or input_names:
+        described = ", ".join(input_names or ["one for each artefact"])
         parser.add_argument(
             "--input",
             action="append",

@@ -7,10 +7,12 @@ imported when it is time to run, here or in a child process (see `ops.launch`).
 import dataclasses
 import importlib
 import logging
+import multiprocessing
 import resource
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -175,6 +177,24 @@ def execute(store: Store, request: Request, execution: Execution, launch: Launch
             git_commit=_git_commit(),
         )
         return Outcome(record=store.publish(work, record), reused=False)
+
+
+def execute_many(
+    store: Store, requests: Sequence[Request], execution: Execution, *, num_processes: int = 1
+) -> Iterator[Outcome]:
+    """`execute` each request, up to `num_processes` at a time, each in a process of its own; outcomes in order."""
+    if num_processes == 1 or len(requests) == 1:
+        yield from (execute(store, request, execution) for request in requests)
+        return
+    quiet = dataclasses.replace(execution, on_metrics=None)
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(max_workers=min(num_processes, len(requests)), mp_context=context) as pool:
+        try:
+            futures = [pool.submit(execute, store, request, quiet) for request in requests]
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _measured(call: Call, launch: Launch) -> tuple[StageResult, Cost]:

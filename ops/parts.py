@@ -5,8 +5,6 @@ the input becomes the part of the same name, what was dropped goes to `dropped/p
 `marks/part-XXXXX.json` is written last. A killed run goes on behind the last mark.
 """
 
-import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ops.atomic import atomic_path, read_json, write_bytes, write_json  # noqa: F401
 from ops.errors import InputError
 from ops.progress import track
 from ops.schema import DROPPED
@@ -47,46 +46,6 @@ class Totals:
 
     counts: dict[str, int]
     dropped: dict[str, int]
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, on error removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write canonical JSON (sorted keys, no NaN) atomically."""
-    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON, naming the file when it is not.
-
-    Raises:
-        InputError: when the file is missing or is not JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The child process of a launched stage: `python -m ops.worker FOLDER`, alone or under torchrun.
 
-FOLDER holds `call.json`; rank 0 leaves `result.json` there.
+FOLDER holds `call.json`; rank 0 leaves `result.json` there, or `error.json` for an error a user can act on.
 """
 
 import ctypes
@@ -15,15 +15,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ops.errors import StillhouseError
+from ops.atomic import read_json, write_json
+from ops.errors import InputError, StillhouseError
 from ops.execute import Call, Stage, run_in_process
 from ops.identity import decode, encode
-from ops.parts import read_json, write_json
 from ops.stage import Execution, StageResult
 
-CALL, RESULT = "call.json", "result.json"
-USER_ERROR = 3
-"""Exit status for an error a user can act on; its message is the last line of standard error."""
+CALL, RESULT, ERROR = "call.json", "result.json", "error.json"
 
 PR_SET_PDEATHSIG = 1
 
@@ -41,12 +39,21 @@ def write_call(folder: Path, call: Call) -> None:
         "execution": encode(execution),
         "parent": os.getpid(),
     }
-    (folder / RESULT).unlink(missing_ok=True)
+    for name in (RESULT, ERROR):
+        (folder / name).unlink(missing_ok=True)
     write_json(folder / CALL, data)
 
 
-def read_result(folder: Path) -> StageResult:
-    """The result that a child left."""
+def read_result(folder: Path) -> StageResult | None:
+    """The result that a child left; None when it left none.
+
+    Raises:
+        InputError: the child met an error a user can act on.
+    """
+    if (folder / ERROR).exists():
+        raise InputError(read_json(folder / ERROR)["message"])
+    if not (folder / RESULT).exists():
+        return None
     return decode(StageResult, read_json(folder / RESULT), str(folder / RESULT))
 
 
@@ -84,8 +91,9 @@ def main(folder: Path, on_metrics: Callable[[Mapping[str, Any]], None] | None = 
     try:
         work(folder, on_metrics)
     except StillhouseError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return USER_ERROR
+        print(f"error: {error}", file=sys.stderr)
+        write_json(folder / ERROR, {"message": str(error)})
+        return 1
     return 0
 
 

@@ -1,0 +1,35 @@
+"""The one `defs` of the code location. Importing it loads no torch."""
+
+import warnings
+
+import dagster as dg
+from dagster import BetaWarning, SupersessionWarning
+
+# BackfillPolicy and the Multi-to-single mapping are beta, and the `dagster` commands point to `dg` each time.
+warnings.filterwarnings("ignore", category=BetaWarning)
+warnings.filterwarnings("ignore", category=SupersessionWarning)
+
+from assets.factory import make_asset  # noqa: E402
+from assets.graph import build_graph  # noqa: E402
+from assets.jobs import make_jobs  # noqa: E402
+from assets.resources import LauncherResource, StoreResource  # noqa: E402
+from assets.schedules import make_schedules  # noqa: E402
+from assets.settings import Settings, load_settings  # noqa: E402
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """All definitions of one recipe."""
+    graph = build_graph(settings.recipe)
+    return dg.Definitions(
+        assets=[make_asset(node, graph, settings) for node in graph.values()],
+        jobs=make_jobs(graph),
+        schedules=make_schedules(graph, settings),
+        resources={
+            "store": StoreResource(),
+            "launcher": LauncherResource(mode=settings.launch, nproc=settings.nproc),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions(load_settings())

@@ -1,0 +1,118 @@
+"""`make demo`: materialize the whole graph of the recipe, layer by layer, and show the family.
+
+One process, through Dagster, so that the UI has the history. What is finished is found in the store and not made again.
+"""
+
+import sys
+import time
+from collections.abc import Mapping
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from assets.definitions import build_definitions
+from assets.factory import make_resolver
+from assets.graph import Node, build_graph
+from assets.jobs import Layer, make_layers
+from assets.resolve import partition_keys
+from assets.resources import StoreResource
+from assets.settings import Settings, load_settings
+from ops.errors import StillhouseError
+
+
+def main() -> int:
+    settings = load_settings()
+    graph = build_graph(settings.recipe)
+    definitions = build_definitions(settings)
+    instance = dg.DagsterInstance.get()
+    started = time.perf_counter()
+    layers = make_layers(graph)
+    made = 0
+    for layer in layers:
+        print(f"[{layer.index}/{len(layers)}] {', '.join(layer.assets)}", flush=True)
+        job = definitions.resolve_job_def(layer.job_name)
+        tags = _range_tags(layer, graph, settings)
+        result = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+        if not result.success:
+            for line in _failures(result):
+                print(f"error: {line}", file=sys.stderr)
+            print("What is finished is kept: mend this and run the same command again.", file=sys.stderr)
+            return 1
+        for line, count in _lines(layer, result):
+            made += count
+            print(line, flush=True)
+    seconds = time.perf_counter() - started
+    if not made:
+        print(f"Everything was done: all of it reused from the store, in {seconds:.0f} s.")
+    _show_family(settings)
+    print(NEXT.format(seconds=seconds))
+    return 0
+
+
+NEXT = """
+Done in {seconds:.0f} s. Next:
+  make dev                                  the UI, with this history in it, at http://localhost:3000
+  python -m ops.store lineage family_report where every number came from, down to the WARC files
+  python -m ops.store ls                    what is in the store
+  make demo                                 again: everything is found and reused
+"""
+
+
+def _range_tags(layer: Layer, graph: Mapping[str, Node], settings: Settings) -> dict[str, str]:
+    recipe = settings.recipe
+    keys = partition_keys(graph[layer.assets[0]], recipe.crawls, recipe.num_buckets)
+    if keys == [None]:
+        return {}
+    return {ASSET_PARTITION_RANGE_START_TAG: str(keys[0]), ASSET_PARTITION_RANGE_END_TAG: str(keys[-1])}
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What to tell a person of a failed run."""
+    lines = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            failure = data.user_failure_data
+            error = data.error
+            text = failure.description if failure and failure.description else error and error.to_string()
+            lines.append(f"{event.step_key}: {text}")
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed and evaluation.blocking:
+            what = f"{evaluation.asset_key.to_user_string()}: check {evaluation.check_name} failed"
+            lines.append(f"{what}: {evaluation.description}")
+    return lines or ["the run failed; see its events in the UI"]
+
+
+def _lines(layer: Layer, result: dg.ExecuteInProcessResult) -> list[tuple[str, int]]:
+    """A line for each asset of a run, and how many artefacts it made."""
+    lines = []
+    for name in layer.assets:
+        events = result.asset_materializations_for_node(name)
+        rows = [{key: value.value for key, value in event.metadata.items()} for event in events]
+        made = [row for row in rows if not row["reused"]]
+        what = "reused" if not made else f"{sum(row['wall_s'] for row in made):.1f} s"
+        counts: dict[str, int] = {}
+        for row in rows:
+            for key, value in row.items():
+                if key in ("count/in", "count/out", "count/tokens", "count/parameters"):
+                    counts[key[6:]] = counts.get(key[6:], 0) + value
+        partitions = f"{len(rows)} partitions" if len(rows) > 1 else ""
+        numbers = ", ".join(f"{value:,} {key}" for key, value in counts.items())
+        lines.append((f"      {name:<28} {what:>9}  {'  '.join(filter(None, (partitions, numbers)))}", len(made)))
+    return lines
+
+
+def _show_family(settings: Settings) -> None:
+    resolver = make_resolver(build_graph(settings.recipe), settings, StoreResource())
+    report = resolver.store.local_path(resolver.record("family_report"))
+    print((report / "report.md").read_text())
+    print(f"The report: {report / 'report.html'}")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except StillhouseError as problem:
+        sys.exit(f"error: {problem}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; finished work is kept, run the same command to go on")

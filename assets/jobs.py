@@ -1,0 +1,61 @@
+"""Jobs: the layers of the graph that run as one, because their assets have the same partitions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from assets.graph import Node, Scope
+
+SCOPES: tuple[Scope, ...] = ("bucket", "crawl", "whole")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Assets of one scope that run together once the layers before have run."""
+
+    index: int
+    scope: Scope
+    assets: tuple[str, ...]
+
+    @property
+    def job_name(self) -> str:
+        first, last = self.assets[0], self.assets[-1]
+        return f"step_{self.index}_{first}" + (f"_to_{last}" if first != last else "")
+
+
+def make_layers(graph: Mapping[str, Node]) -> list[Layer]:
+    """The graph as few runs that follow each other."""
+    parents = {name: {p for ps in node.deps.values() for p in ps} for name, node in graph.items()}
+    done: set[str] = set()
+    layers: list[Layer] = []
+    while len(done) < len(graph):
+        for scope in SCOPES:
+            ready: list[str] = []
+            for name, node in graph.items():
+                if name not in done and node.scope == scope and parents[name] <= done | set(ready):
+                    ready.append(name)
+            if ready:
+                break
+        else:
+            raise ValueError(f"the graph has a cycle among {sorted(set(graph) - done)}")
+        layers.append(Layer(index=len(layers) + 1, scope=scope, assets=tuple(ready)))
+        done |= set(ready)
+    return layers
+
+
+def make_jobs(graph: Mapping[str, Node]) -> list[UnresolvedAssetJobDefinition]:
+    """One job a layer, in order; and `ingest`, all assets that have partitions, for schedules to take parts of."""
+    jobs = [
+        dg.define_asset_job(layer.job_name, selection=list(layer.assets), description=", ".join(layer.assets))
+        for layer in make_layers(graph)
+    ]
+    partitioned = [name for name, node in graph.items() if node.scope != "whole"]
+    ingest = dg.define_asset_job(
+        INGEST, selection=partitioned, description="Everything that is kept by crawl; schedules select from it."
+    )
+    return [*jobs, ingest]
+
+
+INGEST = "ingest"

@@ -1,0 +1,109 @@
+"""What a person sees of an artefact in the UI: numbers, tables, samples, a loss curve."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from ops.store import Record, Store
+from ops.svg import line_chart
+
+MAX_MARKDOWN = 40_000
+"""Metadata sits in the event log of every run; keep it small."""
+
+
+def metadata_of(record: Record, store: Store, *, reused: bool) -> dict[str, Any]:
+    """Dagster metadata of one artefact."""
+    shown: dict[str, Any] = {
+        "status": record.status,
+        "reused": reused,
+        "path": dg.MetadataValue.path(f"{store.url.rstrip('/')}/{record.id.path}"),
+        "version": record.version,
+        "digest": record.digest,
+        "size_bytes": record.num_bytes,
+        "wall_s": record.cost.wall_s,
+        "cpu_s": record.cost.cpu_s,
+        "peak_rss_bytes": record.cost.peak_rss_bytes,
+    }
+    if record.cost.tokens:
+        shown["tokens"] = record.cost.tokens
+    if record.cost.flops:
+        shown["flops"] = record.cost.flops
+    shown |= {f"count/{name}": value for name, value in record.counts.items()}
+    if "out" in record.counts:
+        shown["dagster/row_count"] = record.counts["out"]
+    if record.dropped:
+        shown["dropped"] = dg.MetadataValue.md(drop_table(record.dropped, record.counts.get("in", 0)))
+    curve = record.summary.get("curve")
+    if isinstance(curve, Mapping):
+        shown["loss_curve"] = dg.MetadataValue.md(curve_image(curve))
+    for name, value in record.summary.items():
+        if name != "curve":
+            shown[f"summary/{name}"] = _summary_value(value)
+    return shown
+
+
+def combined(records: Sequence[Record], store: Store, *, reused: int) -> dict[str, Any]:
+    """Metadata of a range of partitions as one: sums."""
+    counts: dict[str, int] = {}
+    dropped: dict[str, int] = {}
+    for record in records:
+        for total, part in ((counts, record.counts), (dropped, record.dropped)):
+            for name, value in part.items():
+                total[name] = total.get(name, 0) + value
+    shown: dict[str, Any] = {"range/partitions": len(records), "range/reused": reused}
+    shown |= {f"range/{name}": value for name, value in counts.items()}
+    if dropped:
+        shown["range/dropped"] = dg.MetadataValue.md(drop_table(dropped, counts.get("in", 0)))
+    return shown
+
+
+def drop_table(dropped: Mapping[str, int], total: int) -> str:
+    """Reasons and counts as a Markdown table, the most frequent first."""
+    rows = [
+        f"| {reason} | {count:,} | {count / total:.2%} |" if total else f"| {reason} | {count:,} | |"
+        for reason, count in sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return "\n".join(["| reason | dropped | share |", "|---|---:|---:|", *rows])
+
+
+def curve_image(curve: Mapping[str, Any]) -> str:
+    """A loss curve as an inline image (Dagster strips raw SVG, a data URI renders)."""
+    series = {name: [(float(x), float(y)) for x, y in points] for name, points in curve.items()}
+    svg = line_chart(series, title="loss", x_label="step", y_label="nats per token")
+    return f"![loss curve](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+
+
+def _summary_value(value: Any) -> Any:
+    if isinstance(value, bool | int | float | str):
+        return dg.MetadataValue.md(_fence(value)) if isinstance(value, str) and "\n" in value else value
+    if _is_table(value):
+        return dg.MetadataValue.md(markdown_table(value))
+    return dg.MetadataValue.md(_fence(json.dumps(value, indent=1, ensure_ascii=False)))
+
+
+def _is_table(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(isinstance(row, Mapping) and row.keys() == value[0].keys() for row in value)
+    )
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same keys as a Markdown table."""
+
+    def cell(value: Any) -> str:
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        return text.replace("|", "\\|").replace("\n", " ")[:300]
+
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(cell(row[name]) for name in names) + " |" for row in rows]
+    return "\n".join(lines)[:MAX_MARKDOWN]
+
+
+def _fence(text: str) -> str:
+    return f"````\n{text[:MAX_MARKDOWN]}\n````"

@@ -1,0 +1,79 @@
+"""The demo: the whole chain on a laptop, in minutes."""
+
+from assets.recipes.recipe import Recipe, Student
+from model.config import HybridConfig, width_scaled_std
+from ops.crawl_manifest.config import SampleSource
+from ops.distill.config import DistillConfig
+from ops.evaluate.config import EvaluateConfig
+from ops.importance.config import ImportanceConfig
+from ops.prune.config import DepthTarget, PruneConfig, WidthTarget
+from ops.sample_crawl.config import SampleCrawlConfig
+from ops.tokenizer.config import TokenizerConfig, TrainBPE
+from ops.train.config import AdamWConfig, TrainConfig, WSDConfig
+from ops.training_set.config import TrainingSetConfig
+
+VOCAB_SIZE = 4096
+
+
+def demo() -> Recipe:
+    """Two sample crawls, a teacher of about 2 M parameters, and two students of about 60 %."""
+    sample = SampleCrawlConfig()
+    teacher = HybridConfig(
+        pattern="M-M-M*-M-M-",
+        vocab_size=VOCAB_SIZE,
+        d_model=128,
+        intermediate_size=384,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        mamba_num_heads=8,
+        mamba_head_dim=32,
+        ssm_state_size=32,
+        n_groups=2,
+        chunk_size=64,
+        initializer_range=width_scaled_std(128),
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=1,
+    )
+    distill = DistillConfig(
+        optimizer=AdamWConfig(peak_lr=1e-3),
+        schedule=WSDConfig(warmup_steps=10, decay_fraction=0.5),
+        batch_size=8,
+        seq_len=256,
+        total_tokens=400_000,
+    )
+    return Recipe(
+        name="demo",
+        description="The whole chain on a laptop in minutes.",
+        source=SampleSource(),
+        crawls=sample.crawls,
+        num_buckets=4,
+        sample_crawl=sample,
+        tokenizer=TokenizerConfig(source=TrainBPE(vocab_size=VOCAB_SIZE)),
+        training_set=TrainingSetConfig(phase1_min_int_score=1, phase2_min_int_score=3),
+        teacher=TrainConfig(
+            model=teacher,
+            optimizer=AdamWConfig(peak_lr=4e-3),
+            schedule=WSDConfig(warmup_steps=20, decay_fraction=0.3),
+            batch_size=8,
+            seq_len=256,
+            total_tokens=1_500_000,
+        ),
+        importance=ImportanceConfig(num_samples=64, seq_len=256, depth_num_samples=8, depth_steps=4),
+        students=(
+            Student(
+                name="width",
+                description="narrower: fewer channels, neurons and Mamba heads",
+                prune=PruneConfig(width=WidthTarget(d_model=0.75, intermediate_size=0.67, mamba_num_heads=0.75)),
+                distill=distill,
+            ),
+            Student(
+                name="depth",
+                description="shallower: the least useful layers left out",
+                prune=PruneConfig(depth=DepthTarget(num_layers=8, keep={"*": 1})),
+                distill=distill,
+            ),
+        ),
+        evaluate=EvaluateConfig(max_validation_tokens=40_000, max_seq_len=256, task_limit=40),
+    )

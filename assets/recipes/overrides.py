@@ -1,0 +1,43 @@
+"""Own input for any recipe: WARC files, crawls of Common Crawl, a checkpoint as the teacher."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from assets.recipes.recipe import Recipe
+from ops.adopt.config import AdoptConfig
+from ops.crawl_manifest.config import CommonCrawl, WarcFiles
+from ops.errors import InputError
+from ops.store.files import sha256_of
+from ops.tokenizer.config import FromCheckpoint, TokenizerConfig
+
+LOCAL = "LOCAL"
+INLINE_URLS = 1000
+"""Up to so many addresses stand in the config itself; a longer list is an artefact of its own."""
+
+
+def use_warcs(recipe: Recipe) -> Recipe:
+    """The recipe over the WARC files that the settings name, as one crawl `LOCAL`."""
+    return replace(recipe, source=WarcFiles(), crawls=(LOCAL,))
+
+
+def use_common_crawl(recipe: Recipe, crawls: tuple[str, ...], *, urls: Path | None, domains: tuple[str, ...]) -> Recipe:
+    """The recipe over records of Common Crawl, selected by a file of addresses (one a line) or by domains.
+
+    Raises:
+        InputError: when neither is given, or the file cannot be read.
+    """
+    if urls is None and not domains:
+        raise InputError("STILLHOUSE_CRAWLS: set STILLHOUSE_URLS or STILLHOUSE_DOMAINS as well, to say what to take")
+    if urls is None:
+        return replace(recipe, source=CommonCrawl(domains=domains), crawls=crawls)
+    if not urls.is_file():
+        raise InputError(f"STILLHOUSE_URLS: {urls}: no such file")
+    listed = tuple(line.strip() for line in urls.read_text().splitlines() if line.strip())
+    if len(listed) > INLINE_URLS:
+        return replace(recipe, source=CommonCrawl(url_list_sha256=sha256_of(urls), domains=domains), crawls=crawls)
+    return replace(recipe, source=CommonCrawl(urls=listed, domains=domains), crawls=crawls)
+
+
+def adopt_teacher(recipe: Recipe) -> Recipe:
+    """The recipe with a checkpoint of the user's as teacher, and its tokenizer."""
+    return replace(recipe, teacher=AdoptConfig(), tokenizer=TokenizerConfig(source=FromCheckpoint()))

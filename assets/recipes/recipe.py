@@ -1,0 +1,77 @@
+"""A recipe: everything that decides what comes out, one frozen config per stage."""
+
+from dataclasses import dataclass
+
+from ops.adopt.config import AdoptConfig
+from ops.clean.config import CleanConfig
+from ops.crawl_manifest.config import CommonCrawl, SampleSource, WarcFiles
+from ops.crawl_pages.config import CrawlPagesConfig
+from ops.decontaminate.config import DecontaminateConfig
+from ops.dedup_clusters.config import DedupClustersConfig
+from ops.deduplicate.config import DeduplicateConfig
+from ops.distill.config import DistillConfig
+from ops.errors import InputError
+from ops.eval_tasks.config import EvalTasksConfig
+from ops.evaluate.config import EvaluateConfig
+from ops.extract.config import ExtractConfig
+from ops.importance.config import ImportanceConfig
+from ops.minhash.config import MinHashConfig
+from ops.prune.config import PruneConfig
+from ops.sample_crawl.config import SampleCrawlConfig
+from ops.score.config import ScoreConfig
+from ops.tokenize.config import TokenizeConfig
+from ops.tokenizer.config import TokenizerConfig
+from ops.train.config import TrainConfig
+from ops.training_set.config import TrainingSetConfig
+
+MAX_BUCKETS = 99
+"""Dagster stops comparing data versions on an edge with 100 upstream partitions or more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """One member of the family: how it is cut from the teacher and how it learns from it."""
+
+    name: str
+    description: str
+    prune: PruneConfig
+    distill: DistillConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One family of models, from its crawls to its report."""
+
+    name: str
+    description: str
+    source: SampleSource | WarcFiles | CommonCrawl
+    crawls: tuple[str, ...]
+    num_buckets: int
+    """Buckets of a crawl: each a fixed set of WARC files or index rows."""
+
+    sample_crawl: SampleCrawlConfig = SampleCrawlConfig()
+    pages: CrawlPagesConfig = CrawlPagesConfig(bucket=0)
+    extract: ExtractConfig = ExtractConfig()
+    clean: CleanConfig = CleanConfig()
+    score: ScoreConfig = ScoreConfig()
+    minhash: MinHashConfig = MinHashConfig()
+    dedup_clusters: DedupClustersConfig = DedupClustersConfig()
+    deduplicate: DeduplicateConfig = DeduplicateConfig()
+    eval_tasks: EvalTasksConfig = EvalTasksConfig()
+    decontaminate: DecontaminateConfig = DecontaminateConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    tokenize: TokenizeConfig = TokenizeConfig()
+    training_set: TrainingSetConfig = TrainingSetConfig()
+    teacher: TrainConfig | AdoptConfig = TrainConfig()
+    importance: ImportanceConfig = ImportanceConfig()
+    students: tuple[Student, ...]
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_buckets <= MAX_BUCKETS:
+            raise InputError(f"recipe {self.name!r}: num_buckets must be 1 to {MAX_BUCKETS}, got {self.num_buckets}")
+        if not self.crawls or len(set(self.crawls)) != len(self.crawls):
+            raise InputError(f"recipe {self.name!r}: crawls must be given, each once, got {self.crawls}")
+        names = [student.name for student in self.students]
+        if len(set(names)) != len(names):
+            raise InputError(f"recipe {self.name!r}: two students have the same name: {names}")

@@ -1,0 +1,129 @@
+"""Settings from the environment: which recipe, and how it runs here.
+
+| variable | meaning | default |
+|---|---|---|
+| STILLHOUSE_RECIPE | name of the recipe | `demo` |
+| STILLHOUSE_STORE, STILLHOUSE_SCRATCH, STILLHOUSE_S3_ENDPOINT | the store, see `ops.settings` | `store` |
+| STILLHOUSE_WARCS | a folder, file or URL of WARC files to use instead of the recipe's crawls | none |
+| STILLHOUSE_CRAWLS | Common Crawl ids, comma-separated, to use instead of the recipe's crawls | none |
+| STILLHOUSE_URLS, STILLHOUSE_DOMAINS | what to take from them: a file of URLs; domains, comma-separated | none |
+| STILLHOUSE_CC | where Common Crawl lies: `https://data.commoncrawl.org/`, `s3://commoncrawl/` or a copy | the first |
+| STILLHOUSE_TEACHER | a Hugging Face `nemotron_h` directory to adopt as the teacher | none: pretrain one |
+| STILLHOUSE_EVAL | a folder of evaluation request files to use instead of the packaged ones | none |
+| STILLHOUSE_PINS | `asset=version,...`: artefacts in the store to take instead of the recipe's | none |
+| STILLHOUSE_DEVICE | `cpu`, `cuda` | `cpu` |
+| STILLHOUSE_PROCESSES | processes for data stages | number of cores |
+| STILLHOUSE_THREADS | threads of a training process | number of cores |
+| STILLHOUSE_LAUNCH | heavy stages: `inprocess`, `subprocess` or `torchrun` | `subprocess` |
+| STILLHOUSE_NPROC | processes per node under torchrun | 1 |
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from assets.recipes import RECIPES
+from assets.recipes.overrides import adopt_teacher, use_common_crawl, use_warcs
+from assets.recipes.recipe import Recipe
+from ops.errors import InputError
+from ops.stage import Execution
+
+LaunchMode = Literal["inprocess", "subprocess", "torchrun"]
+COMMON_CRAWL = "https://data.commoncrawl.org/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the environment says."""
+
+    recipe: Recipe
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """`warcs`, `teacher`, `eval` -> where it lies."""
+
+    pins: Mapping[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+    num_processes: int = 1
+    threads: int = 1
+    launch: LaunchMode = "subprocess"
+    nproc: int = 1
+    endpoint_url: str | None = None
+
+    def execution(self, source: str | None) -> Execution:
+        """How a stage runs here; `source` is the kind of thing it reads outside the store."""
+        return Execution(
+            device=self.device,
+            num_processes=self.num_processes,
+            threads=self.threads,
+            source=self.sources.get(source) if source else None,
+            endpoint_url=self.endpoint_url,
+        )
+
+
+def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
+    """Read the environment.
+
+    Raises:
+        InputError: naming the variable that cannot be used.
+    """
+    name = env.get("STILLHOUSE_RECIPE") or "demo"
+    if name not in RECIPES:
+        raise InputError(f"STILLHOUSE_RECIPE: no recipe {name!r}; there are {sorted(RECIPES)}")
+    recipe = RECIPES[name]()
+    sources: dict[str, str] = {}
+    warcs, crawls = env.get("STILLHOUSE_WARCS"), _names(env, "STILLHOUSE_CRAWLS")
+    if warcs and crawls:
+        raise InputError("STILLHOUSE_WARCS and STILLHOUSE_CRAWLS: set one of them")
+    if warcs:
+        recipe = use_warcs(recipe)
+        sources["warcs"] = warcs
+    elif crawls:
+        urls = Path(env["STILLHOUSE_URLS"]) if env.get("STILLHOUSE_URLS") else None
+        recipe = use_common_crawl(recipe, crawls, urls=urls, domains=_names(env, "STILLHOUSE_DOMAINS"))
+        sources["warcs"] = env.get("STILLHOUSE_CC") or COMMON_CRAWL
+    if env.get("STILLHOUSE_TEACHER"):
+        recipe = adopt_teacher(recipe)
+        sources["teacher"] = env["STILLHOUSE_TEACHER"]
+    if env.get("STILLHOUSE_EVAL"):
+        sources["eval"] = env["STILLHOUSE_EVAL"]
+    launch = env.get("STILLHOUSE_LAUNCH") or "subprocess"
+    if launch not in get_args(LaunchMode):
+        raise InputError(f"STILLHOUSE_LAUNCH: {launch!r} is not one of {list(get_args(LaunchMode))}")
+    return Settings(
+        recipe=recipe,
+        sources=sources,
+        pins=_pins(env.get("STILLHOUSE_PINS", "")),
+        device=env.get("STILLHOUSE_DEVICE") or "cpu",
+        num_processes=_count(env, "STILLHOUSE_PROCESSES", os.cpu_count() or 1),
+        threads=_count(env, "STILLHOUSE_THREADS", os.cpu_count() or 1),
+        launch=launch,  # type: ignore[arg-type]
+        nproc=_count(env, "STILLHOUSE_NPROC", 1),
+        endpoint_url=env.get("STILLHOUSE_S3_ENDPOINT"),
+    )
+
+
+def _names(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in env.get(variable, "").split(",") if name.strip())
+
+
+def _pins(text: str) -> dict[str, str]:
+    pins = {}
+    for item in filter(None, (item.strip() for item in text.split(","))):
+        asset, separator, version = item.partition("=")
+        if not separator or not version:
+            raise InputError(f"STILLHOUSE_PINS: {item!r} is not asset=version")
+        pins[asset] = version
+    return pins
+
+
+def _count(env: Mapping[str, str], variable: str, default: int) -> int:
+    text = env.get(variable) or str(default)
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"{variable}: {text!r} is not a positive number")
+    return int(text)
+
+
+def with_recipe(settings: Settings, recipe: Recipe) -> Settings:
+    """The same settings for another recipe."""
+    return replace(settings, recipe=recipe)

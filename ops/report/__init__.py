@@ -1,0 +1,1 @@
+"""One page about the family: quality against size and speed, lineage, what was dropped and why, costs."""
