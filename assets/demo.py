@@ -3,9 +3,11 @@
 One process, through Dagster, so that the UI has the history. What is finished is found in the store and not made again.
 """
 
+import os
 import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
@@ -18,13 +20,14 @@ from assets.resolve import partition_keys
 from assets.resources import StoreResource
 from assets.settings import Settings, load_settings
 from ops.errors import StillhouseError
+from ops.launch import ROOT
 
 
 def main() -> int:
     settings = load_settings()
     graph = build_graph(settings.recipe)
     definitions = build_definitions(settings)
-    instance = dg.DagsterInstance.get()
+    instance = open_instance()
     started = time.perf_counter()
     layers = make_layers(graph)
     made = 0
@@ -32,7 +35,7 @@ def main() -> int:
         print(f"[{layer.index}/{len(layers)}] {', '.join(layer.assets)}", flush=True)
         job = definitions.resolve_job_def(layer.job_name)
         tags = _range_tags(layer, graph, settings)
-        result = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+        result = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False, run_config=QUIET)
         if not result.success:
             for line in _failures(result):
                 print(f"error: {line}", file=sys.stderr)
@@ -49,6 +52,9 @@ def main() -> int:
     return 0
 
 
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""The demo's own lines go to the terminal; Dagster's events are in the UI."""
+
 NEXT = """
 Done in {seconds:.0f} s. Next:
   make dev                                  the UI, with this history in it, at http://localhost:3000
@@ -56,6 +62,14 @@ Done in {seconds:.0f} s. Next:
   python -m ops.store ls                    what is in the store
   make demo                                 again: everything is found and reused
 """
+
+
+def open_instance() -> dg.DagsterInstance:
+    """The instance of DAGSTER_HOME, else that of the repository's dagster.yaml, as `dagster dev` takes it."""
+    if os.environ.get("DAGSTER_HOME"):
+        return dg.DagsterInstance.get()
+    os.chdir(ROOT)
+    return dg.DagsterInstance.from_config(str(ROOT))
 
 
 def _range_tags(layer: Layer, graph: Mapping[str, Node], settings: Settings) -> dict[str, str]:
@@ -87,18 +101,16 @@ def _lines(layer: Layer, result: dg.ExecuteInProcessResult) -> list[tuple[str, i
     """A line for each asset of a run, and how many artefacts it made."""
     lines = []
     for name in layer.assets:
-        events = result.asset_materializations_for_node(name)
-        rows = [{key: value.value for key, value in event.metadata.items()} for event in events]
+        rows: list[dict[str, Any]] = [
+            {key: value.value for key, value in event.metadata.items()}
+            for event in result.asset_materializations_for_node(name)
+        ]
         made = [row for row in rows if not row["reused"]]
-        what = "reused" if not made else f"{sum(row['wall_s'] for row in made):.1f} s"
-        counts: dict[str, int] = {}
-        for row in rows:
-            for key, value in row.items():
-                if key in ("count/in", "count/out", "count/tokens", "count/parameters"):
-                    counts[key[6:]] = counts.get(key[6:], 0) + value
-        partitions = f"{len(rows)} partitions" if len(rows) > 1 else ""
-        numbers = ", ".join(f"{value:,} {key}" for key, value in counts.items())
-        lines.append((f"      {name:<28} {what:>9}  {'  '.join(filter(None, (partitions, numbers)))}", len(made)))
+        what = f"{sum(row['wall_s'] for row in made):.1f} s" if made else "reused"
+        counts = {key: sum(row.get(f"count/{key}", 0) for row in rows) for key in ("in", "out", "tokens", "parameters")}
+        told = [f"{len(rows)} partitions"] if len(rows) > 1 else []
+        told += [f"{value:,} {key}" for key, value in counts.items() if value]
+        lines.append((f"      {name:<28} {what:>9}  {', '.join(told)}", len(made)))
     return lines
 
 

@@ -9,6 +9,8 @@ from ops.adopt.config import AdoptConfig
 from ops.crawl_manifest.config import CommonCrawl, CrawlManifestConfig, SampleSource, WarcFiles
 from ops.execute import Stage
 from ops.report.config import ReportConfig
+from ops.tokenizer.config import FromCheckpoint, TrainBPE
+from ops.url_list.config import UrlListConfig
 
 Scope = Literal["whole", "crawl", "bucket"]
 """One artefact in all, one per crawl, or one per crawl and bucket."""
@@ -69,6 +71,22 @@ def _crawl(recipe: Recipe) -> list[Node]:
     nodes: list[Node] = []
     sampled = {"sample_crawl": ("sample_crawl",)} if isinstance(recipe.source, SampleSource) else {}
     source = "warcs" if isinstance(recipe.source, WarcFiles | CommonCrawl) else None
+    selected = isinstance(recipe.source, CommonCrawl)
+    list_sha256 = recipe.source.url_list_sha256 if isinstance(recipe.source, CommonCrawl) else None
+    if list_sha256:
+        nodes.append(
+            Node(
+                asset="url_list",
+                group="crawl",
+                stage=Stage(package="ops.url_list", version="1"),
+                config=UrlListConfig(sha256=list_sha256),
+                deps={},
+                checks=("not_empty",),
+                description="The addresses to take from Common Crawl.",
+                kinds=("file",),
+                source="urls",
+            )
+        )
     if sampled:
         nodes.append(
             Node(
@@ -77,7 +95,7 @@ def _crawl(recipe: Recipe) -> list[Node]:
                 stage=Stage(package="ops.sample_crawl", version="1", observes=True),
                 config=recipe.sample_crawl,
                 deps={},
-                checks=("planted", "records_indexed"),
+                checks=("every_carrier_present",),
                 description="WARC files rendered from the documentation of installed packages, with planted faults.",
                 kinds=("python",),
             )
@@ -86,11 +104,11 @@ def _crawl(recipe: Recipe) -> list[Node]:
         Node(
             asset="crawl_manifest",
             group="crawl",
-            stage=Stage(package="ops.crawl_manifest", version="1", observes=source is not None),
+            stage=Stage(package="ops.crawl_manifest", version="1", observes=True),
             config=CrawlManifestConfig(crawl=recipe.crawls[0], source=recipe.source, num_buckets=recipe.num_buckets),
             scope="crawl",
-            deps=sampled,
-            checks=(),
+            deps={"url_list": ("url_list",)} if list_sha256 else sampled,
+            checks=("not_empty", "nothing_vanishes", "everything_found") if selected else ("not_empty",),
             description="What belongs to a crawl: its WARC files or selected index rows, each in its bucket.",
             kinds=("parquet", "polars"),
             at_partition=lambda config, crawl, _: replace(config, crawl=crawl),
@@ -106,7 +124,7 @@ def _crawl(recipe: Recipe) -> list[Node]:
             config=recipe.pages,
             scope="bucket",
             deps={"crawl_manifest": ("crawl_manifest",), **sampled},
-            checks=("nothing_vanishes",),
+            checks=("nothing_vanishes", "every_record_accounted", "every_byte_accounted", "payload_digests"),
             description="HTML pages from WARC records, each with its file, offset and digest.",
             kinds=("parquet",),
             at_partition=lambda config, _, bucket: replace(config, bucket=int(bucket)),
@@ -139,6 +157,7 @@ def _corpus(recipe: Recipe) -> list[Node]:
             recipe.extract,
             {"pages": "pages"},
             "Text with LaTeX, code and tables from the main content of each page.",
+            checks=("nothing_vanishes", "formulas_found", "formulas_by_carrier_add_up"),
         ),
         node(
             "cleaned",
@@ -146,6 +165,7 @@ def _corpus(recipe: Recipe) -> list[Node]:
             recipe.clean,
             {"documents": "documents"},
             "Documents without boilerplate, every formula kept or listed.",
+            checks=("nothing_vanishes", "formulas_reconcile", "cleaner_kept_the_contract"),
         ),
         node(
             "scored",
@@ -153,6 +173,7 @@ def _corpus(recipe: Recipe) -> list[Node]:
             recipe.score,
             {"cleaned": "cleaned"},
             "Documents with their language and a 0 to 5 mathematics score.",
+            observes=True,
         ),
         node(
             "minhash",
@@ -169,6 +190,7 @@ def _corpus(recipe: Recipe) -> list[Node]:
             {"minhash": "minhash"},
             "Clusters of duplicates over all crawls, each with its survivor.",
             scope="whole",
+            checks=("nothing_vanishes", "similar_to_survivor"),
         ),
         node(
             "deduplicated",
@@ -187,6 +209,7 @@ def _corpus(recipe: Recipe) -> list[Node]:
             scope="whole",
             observes=True,
             source="eval",
+            checks=("every_task_has_documents",),
         ),
         node(
             "corpus",
@@ -199,15 +222,16 @@ def _corpus(recipe: Recipe) -> list[Node]:
 
 
 def _tokens(recipe: Recipe) -> list[Node]:
-    adopted = isinstance(recipe.teacher, AdoptConfig)
+    adopted = isinstance(recipe.tokenizer.source, FromCheckpoint)
+    trained = isinstance(recipe.tokenizer.source, TrainBPE)
     return [
         Node(
             asset="tokenizer",
             group="tokens",
-            stage=Stage(package="ops.tokenizer", version="1", observes=adopted),
+            stage=Stage(package="ops.tokenizer", version="1", observes=True),
             config=recipe.tokenizer,
             deps={"corpus": ("corpus",)},
-            checks=("round_trip",),
+            checks=("round_trip", "vocabulary_full") if trained else ("round_trip",),
             description="Byte-level BPE trained on the corpus, or a named one.",
             kinds=("huggingface",),
             source="teacher" if adopted else None,
@@ -219,7 +243,7 @@ def _tokens(recipe: Recipe) -> list[Node]:
             config=recipe.tokenize,
             scope="bucket",
             deps={"corpus": ("corpus",), "tokenizer": ("tokenizer",)},
-            checks=("nothing_vanishes", "tokens_reconcile", "round_trip"),
+            checks=("nothing_vanishes", "lengths_add_up", "ids_in_vocabulary", "eod_ends_documents", "round_trip"),
             description="Megatron .bin/.idx shards and a table that leads from each token to its WARC record.",
             kinds=("numpy", "parquet"),
         ),
@@ -229,13 +253,20 @@ def _tokens(recipe: Recipe) -> list[Node]:
             stage=Stage(package="ops.training_set", version="1"),
             config=recipe.training_set,
             deps={"tokens": ("tokens",)},
-            checks=("nothing_vanishes",),
+            checks=(
+                "nothing_vanishes",
+                "no_cluster_straddles",
+                "training_not_empty",
+                "validation_not_empty",
+                "phase_2_not_empty",
+            ),
             description="Which document trains in which phase and which is held out.",
             kinds=("parquet",),
         ),
     ]
 
 
+MODEL = ("finite_weights", "parameter_count")
 DATA = {"training_set": ("training_set",), "tokens": ("tokens",)}
 
 
@@ -249,7 +280,7 @@ def _pretrain(recipe: Recipe) -> list[Node]:
             stage=Stage(package=package, version="1", observes=adopted),
             config=recipe.teacher,
             deps={"tokenizer": ("tokenizer",)} if adopted else {**DATA, "tokenizer": ("tokenizer",)},
-            checks=("finite_loss",),
+            checks=MODEL if adopted else ("validation_loss_improved", "beats_unigrams", *MODEL),
             description="The parent model: a hybrid Mamba-Transformer in Hugging Face nemotron_h layout.",
             kinds=("pytorch", "huggingface"),
             heavy=True,
@@ -267,7 +298,7 @@ def _compress(recipe: Recipe) -> list[Node]:
             stage=Stage(package="ops.importance", version="1"),
             config=recipe.importance,
             deps={"teacher": ("teacher",), **DATA},
-            checks=(),
+            checks=("finite",),
             description="How much each channel, head and layer of the teacher matters, from one forward-only pass.",
             kinds=("pytorch",),
             heavy=True,
@@ -282,7 +313,7 @@ def _compress(recipe: Recipe) -> list[Node]:
                 stage=Stage(package="ops.prune", version="1"),
                 config=student.prune,
                 deps={"teacher": ("teacher",), "importance": ("importance",), "tokenizer": ("tokenizer",)},
-                checks=(),
+                checks=("parameter_count", "reloads", "smaller"),
                 description=f"The teacher sorted by importance and sliced: {student.description}.",
                 kinds=("pytorch", "huggingface"),
                 heavy=True,
@@ -300,7 +331,7 @@ def _compress(recipe: Recipe) -> list[Node]:
                     "tokenizer": ("tokenizer",),
                     **DATA,
                 },
-                checks=("finite_loss",),
+                checks=("validation_kl_improved", "validation_loss_improved", *MODEL),
                 description=f"Distilled from the teacher: {student.description}.",
                 kinds=("pytorch", "huggingface"),
                 heavy=True,
@@ -328,7 +359,7 @@ def _evaluate(recipe: Recipe) -> list[Node]:
                 "eval_tasks": ("eval_tasks",),
                 **DATA,
             },
-            checks=("scores_finite",),
+            checks=("finite", "better_than_uniform"),
             description=f"Bits per byte, tasks, speed and memory of {checkpoint}.",
             kinds=("pytorch",),
             heavy=True,

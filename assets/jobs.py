@@ -8,6 +8,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from assets.graph import Node, Scope
 
+INGEST = "ingest"
 SCOPES: tuple[Scope, ...] = ("bucket", "crawl", "whole")
 
 
@@ -46,16 +47,13 @@ def make_layers(graph: Mapping[str, Node]) -> list[Layer]:
 
 
 def make_jobs(graph: Mapping[str, Node]) -> list[UnresolvedAssetJobDefinition]:
-    """One job a layer, in order; and `ingest`, all assets that have partitions, for schedules to take parts of."""
+    """One job a layer, in order; and `ingest`, all assets with buckets, for a schedule to take parts of."""
     jobs = [
         dg.define_asset_job(layer.job_name, selection=list(layer.assets), description=", ".join(layer.assets))
         for layer in make_layers(graph)
     ]
-    partitioned = [name for name, node in graph.items() if node.scope != "whole"]
+    bucketed = [name for name, node in graph.items() if node.scope == "bucket"]
     ingest = dg.define_asset_job(
-        INGEST, selection=partitioned, description="Everything that is kept by crawl; schedules select from it."
+        INGEST, selection=bucketed, description="Everything that is kept by crawl and bucket; a schedule takes layers."
     )
     return [*jobs, ingest]
-
-
-INGEST = "ingest"

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,12 +48,11 @@ def metadata_of(record: Record, store: Store, *, reused: bool) -> dict[str, Any]
 
 def combined(records: Sequence[Record], store: Store, *, reused: int) -> dict[str, Any]:
     """Metadata of a range of partitions as one: sums."""
-    counts: dict[str, int] = {}
-    dropped: dict[str, int] = {}
+    counts: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
     for record in records:
-        for total, part in ((counts, record.counts), (dropped, record.dropped)):
-            for name, value in part.items():
-                total[name] = total.get(name, 0) + value
+        counts.update(record.counts)
+        dropped.update(record.dropped)
     shown: dict[str, Any] = {"range/partitions": len(records), "range/reused": reused}
     shown |= {f"range/{name}": value for name, value in counts.items()}
     if dropped:
@@ -71,8 +71,8 @@ def drop_table(dropped: Mapping[str, int], total: int) -> str:
 
 def curve_image(curve: Mapping[str, Any]) -> str:
     """A loss curve as an inline image (Dagster strips raw SVG, a data URI renders)."""
-    series = {name: [(float(x), float(y)) for x, y in points] for name, points in curve.items()}
-    svg = line_chart(series, title="loss", x_label="step", y_label="nats per token")
+    points = list(zip(curve["tokens"], curve["loss"], strict=True))
+    svg = line_chart({"training": points}, title="training loss", x_label="tokens", y_label="nats per token")
     return f"![loss curve](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
 
 

@@ -1,76 +1,86 @@
-"""Schedules, shipped stopped: one brings in new crawls, one retrains what is stale."""
+"""Schedules, shipped stopped: two bring in new crawls, one retrains what is stale.
 
-from collections.abc import Iterator, Mapping
+A crawl that is added to the recipe first gets its manifest, then layer by layer the backfill of its buckets: each tick
+starts one range run for the first layer that lacks some.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from assets.graph import Node
+from assets.graph import Node, Scope
 from assets.jobs import INGEST, Layer, make_layers
 from assets.resolve import partition_keys
 from assets.settings import Settings
 
 
 def make_schedules(graph: Mapping[str, Node], settings: Settings) -> list[dg.ScheduleDefinition]:
-    """`new_crawls` and `retrain_stale`."""
-    recipe = settings.recipe
+    """`register_crawls`, `backfill_crawls` and `retrain_stale`."""
     layers = make_layers(graph)
+    (registering,) = [layer for layer in layers if layer.scope == "crawl"]
+
+    def requests(instance: dg.DagsterInstance, scope: Scope) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        recipe = settings.recipe
+        found = [next_run(instance, graph, layers, crawl, recipe.num_buckets) for crawl in recipe.crawls]
+        chosen = [request for layer, request in filter(None, found) if layer.scope == scope]
+        yield from chosen or [dg.SkipReason("every crawl is complete, or waits for another step")]
 
     @dg.schedule(
-        name="new_crawls",
-        job_name=INGEST,
+        name="register_crawls",
+        job_name=registering.job_name,
         cron_schedule="0 * * * *",
-        description="Each hour: for every crawl that is not complete, one range run over its buckets for the first "
-        "layer that lacks some. The next layer follows once it is there.",
         execution_timezone="UTC",
+        description="Each hour: the manifest of every crawl of the recipe that has none.",
     )
-    def new_crawls(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        requests = [
-            request
-            for crawl in recipe.crawls
-            if (request := _next_request(context.instance, graph, layers, crawl, recipe.num_buckets))
-        ]
-        yield from requests or [
-            dg.SkipReason("every crawl of the recipe is complete, or waits for a whole-corpus step")
-        ]
+    def register_crawls(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        yield from requests(context.instance, "crawl")
+
+    @dg.schedule(
+        name="backfill_crawls",
+        job_name=INGEST,
+        cron_schedule="30 * * * *",
+        execution_timezone="UTC",
+        description="Each hour: for every crawl that lacks buckets, one range run over them for the first such layer.",
+    )
+    def backfill_crawls(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        yield from requests(context.instance, "bucket")
 
     @dg.schedule(
         name="retrain_stale",
         job_name=layers[-1].job_name,
         cron_schedule="0 2 * * *",
-        description="Each night: what is stale of the model half, and nothing else.",
         execution_timezone="UTC",
+        description="Each night: what is stale of the model half, and nothing else.",
     )
     def retrain_stale(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         return dg.RunRequest(stale_assets_only=True)
 
-    return [new_crawls, retrain_stale]
+    return [register_crawls, backfill_crawls, retrain_stale]
 
 
-def _next_request(
-    instance: dg.DagsterInstance,
-    graph: Mapping[str, Node],
-    layers: list[Layer],
-    crawl: str,
-    num_buckets: int,
-) -> dg.RunRequest | None:
-    """A run over the buckets of `crawl` that the first incomplete layer lacks; None when a layer waits for others."""
+def next_run(
+    instance: dg.DagsterInstance, graph: Mapping[str, Node], layers: Sequence[Layer], crawl: str, num_buckets: int
+) -> tuple[Layer, dg.RunRequest] | None:
+    """The first layer that lacks partitions of `crawl`, and a range run over those.
+
+    None when all are there, or a layer over the whole corpus has to run before.
+    """
     for layer in layers:
         if layer.scope == "whole":
             if not all(instance.get_latest_materialization_event(dg.AssetKey(name)) for name in layer.assets):
                 return None
             continue
+        there = [instance.get_materialized_partitions(dg.AssetKey(name)) for name in layer.assets]
         missing = [
-            key
+            str(key)
             for key in partition_keys(graph[layer.assets[0]], (crawl,), num_buckets)
-            if any(str(key) not in instance.get_materialized_partitions(dg.AssetKey(name)) for name in layer.assets)
+            if any(str(key) not in keys for keys in there)
         ]
         if missing:
-            return dg.RunRequest(
-                run_key=None,
+            request = dg.RunRequest(
                 asset_selection=[dg.AssetKey(name) for name in layer.assets],
-                tags={
-                    "dagster/asset_partition_range_start": str(missing[0]),
-                    "dagster/asset_partition_range_end": str(missing[-1]),
-                },
+                tags={ASSET_PARTITION_RANGE_START_TAG: missing[0], ASSET_PARTITION_RANGE_END_TAG: missing[-1]},
             )
+            return layer, request
     return None

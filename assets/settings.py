@@ -20,7 +20,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -40,7 +40,7 @@ class Settings:
 
     recipe: Recipe
     sources: Mapping[str, str] = field(default_factory=dict)
-    """`warcs`, `teacher`, `eval` -> where it lies."""
+    """`warcs`, `urls`, `teacher`, `eval` -> where it lies."""
 
     pins: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
@@ -82,6 +82,8 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
         urls = Path(env["STILLHOUSE_URLS"]) if env.get("STILLHOUSE_URLS") else None
         recipe = use_common_crawl(recipe, crawls, urls=urls, domains=_names(env, "STILLHOUSE_DOMAINS"))
         sources["warcs"] = env.get("STILLHOUSE_CC") or COMMON_CRAWL
+        if urls:
+            sources["urls"] = str(urls)
     if env.get("STILLHOUSE_TEACHER"):
         recipe = adopt_teacher(recipe)
         sources["teacher"] = env["STILLHOUSE_TEACHER"]
@@ -122,8 +124,3 @@ def _count(env: Mapping[str, str], variable: str, default: int) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"{variable}: {text!r} is not a positive number")
     return int(text)
-
-
-def with_recipe(settings: Settings, recipe: Recipe) -> Settings:
-    """The same settings for another recipe."""
-    return replace(settings, recipe=recipe)

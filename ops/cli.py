@@ -84,6 +84,8 @@ def _parser(package: str, config_class: type, input_names: Sequence[str] | None)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--num-processes", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--read-from", metavar="PLACE", help="folder or URL of what the stage reads beside its inputs")
+    parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server that is not AWS")
     group = parser.add_argument_group(f"{config_class.__name__} (what the result depends on)")
     for name, kind, default in _flags(config_class):
         flag = "--" + name.replace("_", "-")

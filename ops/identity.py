@@ -49,7 +49,8 @@ def encode(value: Any, where: str = "config") -> Any:
         return {key: encode(item, f"{where}[{key!r}]") for key, item in sorted(value.items())}
     if isinstance(value, tuple | list):
         return [encode(item, f"{where}[{index}]") for index, item in enumerate(value)]
-    raise InputError(f"{where}: a {type(value).__name__} has no exact encoding; identity holds plain values only")
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    raise InputError(f"{where}: a {kind} has no exact encoding; identity holds plain values only")
 
 
 def canonical(value: Any) -> str:

@@ -7,6 +7,7 @@ from assets.recipes.recipe import Recipe, Student
 from model.presets import NEMOTRON_H_4B, NEMOTRON_H_8B, NEMOTRON_NANO_9B_V2, NEMOTRON_NANO_12B_V2
 from ops.crawl_manifest.config import CommonCrawl
 from ops.distill.config import DistillConfig
+from ops.eval_tasks.config import COMMONSENSE_TASKS, DECONTAMINATION_TASKS, DEMO_TASKS, EvalTasksConfig
 from ops.evaluate.config import EvaluateConfig
 from ops.importance.config import ImportanceConfig
 from ops.prune.config import DepthTarget, PruneConfig, WidthTarget
@@ -53,6 +54,7 @@ DATA = {
     "tokenizer": TokenizerConfig(source=Tekken()),
     "training_set": TrainingSetConfig(phase1_min_int_score=3, phase2_min_int_score=4, validation_fraction=0.001),
     "importance": ImportanceConfig(num_samples=1024, seq_len=8192, batch_size=1, depth_num_samples=64),
+    "eval_tasks": EvalTasksConfig(tasks=(*DEMO_TASKS, *COMMONSENSE_TASKS, *DECONTAMINATION_TASKS), limit=None),
     "evaluate": EvaluateConfig(max_seq_len=8192, max_validation_tokens=10_000_000),
 }
 SEQ_LEN = 8192

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from assets.recipes.demo import demo
+from assets.recipes.demo import PLANTED_TASKS, demo
 from assets.recipes.recipe import Recipe
 from model.config import HybridConfig, width_scaled_std
 from ops.evaluate.config import EvaluateConfig
@@ -17,7 +17,7 @@ VOCAB_SIZE = 16_384
 def small() -> Recipe:
     """The demo's chain with a model that is worth talking to."""
     base = demo()
-    sample = SampleCrawlConfig(num_pages=9_000, files_per_crawl=8)
+    sample = SampleCrawlConfig(num_pages=9_000, files_per_crawl=8, eval_tasks=PLANTED_TASKS)
     model = HybridConfig(
         pattern="M-M-M-M*-M-M-M-M*-M-M-M-",
         vocab_size=VOCAB_SIZE,

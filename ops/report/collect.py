@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ops.atomic import read_json
 from ops.errors import InputError
-from ops.parts import read_json, read_rows
+from ops.parts import read_rows
 from ops.report.config import ReportConfig
 from ops.stage import Inputs, many, one
 from ops.store.record import RECORD_NAME, Record

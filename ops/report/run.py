@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ops.parts import write_bytes, write_json
+from ops.atomic import write_bytes, write_json
 from ops.report import collect, render
 from ops.report.config import ReportConfig
 from ops.stage import Check, Execution, Inputs, StageResult

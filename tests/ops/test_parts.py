@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ops.atomic import read_json, write_json
 from ops.errors import InputError
-from ops.parts import Batch, Row, mark_path, read_json, read_rows, run_parts, totals, write_json, write_rows
+from ops.parts import Batch, Row, mark_path, read_rows, run_parts, totals, write_rows
 from ops.store.files import sha256_of
 
 SCHEMA = pa.schema([("doc_id", pa.string()), ("url", pa.string()), ("n", pa.int64())])

@@ -4,8 +4,8 @@ import os
 import signal
 from pathlib import Path
 
+from ops.atomic import write_bytes
 from ops.errors import InputError
-from ops.parts import write_bytes
 from ops.stage import Check, Execution, Inputs, StageResult
 from tests.ops.toy import ToyConfig
 

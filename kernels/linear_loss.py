@@ -1,0 +1,229 @@
+"""Losses on the output of a linear projection to the vocabulary, without the logits of all tokens at once.
+
+The tokens are taken in chunks: logits of a chunk are made, turned into its loss and, where a gradient is wanted,
+into the gradient of its logits, which is multiplied into the gradients of hidden states and weights on the spot.
+Memory is chunk * V, not T * V; the number of matrix products equals that of the unchunked loss. Gradients of the
+weights are summed in at least float32.
+
+Shape suffixes: T tokens, D hidden width, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import cross_entropy, kl_div, linear, log_softmax
+
+from kernels.dispatch import Operation
+
+CROSS_ENTROPY: Operation[Callable[..., Tensor]] = Operation("linear_cross_entropy")
+KL: Operation[Callable[..., Tensor]] = Operation("linear_kl")
+
+# Logits held at once: 4 MiB of float32 on a CPU, where that is fastest (it fits the caches), 256 MiB elsewhere.
+CHUNK_LOGITS_CPU = 2**20
+CHUNK_LOGITS = 2**26
+
+
+def linear_cross_entropy(
+    hidden_TD: Tensor,
+    weight_VD: Tensor,
+    target_T: Tensor,
+    *,
+    ignore_index: int = -100,
+    chunk_size: int | None = None,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Sum of -log softmax(hidden @ weight^T)[target] in nats over the tokens whose target is not `ignore_index`,
+    and their number (an int64 scalar).
+
+    Differentiable once in hidden and weight. `chunk_size` (tokens) changes memory and rounding alone.
+    Raises ValueError where shapes do not fit or a target lies outside the vocabulary.
+    """
+    _check_projection("hidden_TD", hidden_TD, weight_VD)
+    if target_T.shape != hidden_TD.shape[:1]:
+        raise ValueError(f"target_T has shape {tuple(target_T.shape)} for {hidden_TD.shape[0]} tokens")
+    counted_T = target_T != ignore_index
+    outside = counted_T & ((target_T < 0) | (target_T >= weight_VD.shape[0]))
+    if bool(outside.any()):
+        bad = int(target_T[outside][0])
+        raise ValueError(f"target_T holds {bad}, outside the vocabulary of {weight_VD.shape[0]}")
+    target_T = target_T.masked_fill(~counted_T, -1)
+    size = chunk_size or _default_chunk(weight_VD)
+    total = CROSS_ENTROPY.select(backend, hidden_TD.device)(hidden_TD, weight_VD, target_T, size)
+    return total, counted_T.sum()
+
+
+def linear_kl(
+    hidden_TD: Tensor,
+    weight_VD: Tensor,
+    teacher_hidden_TD: Tensor,
+    teacher_weight_VD: Tensor,
+    *,
+    temperature: float = 1.0,
+    mask_T: Tensor | None = None,
+    chunk_size: int | None = None,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Sum of KL(teacher || student) in nats over the tokens where `mask_T` is true (all if None), and their number.
+
+    Both distributions are softmax(hidden @ weight^T / temperature) over the whole vocabulary; the widths D of
+    teacher and student may differ. No factor temperature^2 is applied. Differentiable once in the student's
+    hidden and weight; the teacher gets no gradient. Raises ValueError where shapes do not fit.
+    """
+    _check_projection("hidden_TD", hidden_TD, weight_VD)
+    _check_projection("teacher_hidden_TD", teacher_hidden_TD, teacher_weight_VD)
+    if teacher_hidden_TD.shape[0] != hidden_TD.shape[0]:
+        raise ValueError(f"teacher has {teacher_hidden_TD.shape[0]} tokens, student {hidden_TD.shape[0]}")
+    if teacher_weight_VD.shape[0] != weight_VD.shape[0]:
+        raise ValueError(f"teacher has {teacher_weight_VD.shape[0]} logits, student {weight_VD.shape[0]}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    if mask_T is None:
+        mask_T = torch.ones(hidden_TD.shape[0], dtype=torch.bool, device=hidden_TD.device)
+    if mask_T.shape != hidden_TD.shape[:1] or mask_T.dtype != torch.bool:
+        raise ValueError(f"mask_T must be boolean of shape ({hidden_TD.shape[0]},)")
+    size = chunk_size or _default_chunk(weight_VD)
+    total = KL.select(backend, hidden_TD.device)(
+        hidden_TD, weight_VD, teacher_hidden_TD.detach(), teacher_weight_VD.detach(), temperature, mask_T, size
+    )
+    return total, mask_T.sum()
+
+
+@torch.no_grad()
+def linear_token_losses(
+    hidden_TD: Tensor, weight_VD: Tensor, target_T: Tensor, *, chunk_size: int | None = None
+) -> Tensor:
+    """-log softmax(hidden @ weight^T)[target] of every token in nats, for evaluation: loss_T without gradient.
+
+    Raises ValueError where shapes do not fit; every target must lie in the vocabulary.
+    """
+    _check_projection("hidden_TD", hidden_TD, weight_VD)
+    if target_T.shape != hidden_TD.shape[:1]:
+        raise ValueError(f"target_T has shape {tuple(target_T.shape)} for {hidden_TD.shape[0]} tokens")
+    size = chunk_size or _default_chunk(weight_VD)
+    losses = [
+        cross_entropy(_logits(hidden_TD[part], weight_VD), target_T[part], reduction="none")
+        for part in _chunks(hidden_TD.shape[0], size)
+    ]
+    return torch.cat(losses) if losses else hidden_TD.new_zeros(0)
+
+
+def _check_projection(name: str, hidden_TD: Tensor, weight_VD: Tensor) -> None:
+    if hidden_TD.ndim != 2 or weight_VD.ndim != 2 or hidden_TD.shape[1] != weight_VD.shape[1]:
+        shapes = tuple(hidden_TD.shape), tuple(weight_VD.shape)
+        raise ValueError(f"{name} and its weight have shapes {shapes[0]} and {shapes[1]}: (T, D) and (V, D) expected")
+
+
+def _default_chunk(weight_VD: Tensor) -> int:
+    logits = CHUNK_LOGITS_CPU if weight_VD.device.type == "cpu" else CHUNK_LOGITS
+    return max(1, logits // weight_VD.shape[0])
+
+
+def _chunks(length: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, length)) for start in range(0, length, size))
+
+
+def _logits(hidden_TD: Tensor, weight_VD: Tensor) -> Tensor:
+    """Logits in at least float32, from a product in the type of the inputs."""
+    logits_TV = linear(hidden_TD, weight_VD.to(hidden_TD.dtype))
+    return logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32))
+
+
+@CROSS_ENTROPY.register("ref")
+def _cross_entropy_ref(hidden_TD, weight_VD, target_T, size):
+    return cross_entropy(_logits(hidden_TD, weight_VD), target_T, ignore_index=-1, reduction="sum")
+
+
+@KL.register("ref")
+def _kl_ref(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
+    student_TV = log_softmax(_logits(hidden_TD, weight_VD) / temperature, dim=-1)
+    teacher_TV = log_softmax(_logits(teacher_hidden_TD, teacher_weight_VD) / temperature, dim=-1)
+    return kl_div(student_TV[mask_T], teacher_TV[mask_T], reduction="sum", log_target=True)
+
+
+class _Accumulator:
+    """Gradients of hidden and weight, summed from the gradients of the chunks' logits."""
+
+    def __init__(self, hidden_TD: Tensor, weight_VD: Tensor, wanted: tuple[bool, bool]) -> None:
+        self.hidden_TD, self.weight_VD = hidden_TD, weight_VD
+        work = torch.promote_types(weight_VD.dtype, torch.float32)
+        self.grad_hidden_TD = torch.zeros_like(hidden_TD) if wanted[0] else None
+        self.grad_weight_VD = torch.zeros_like(weight_VD, dtype=work) if wanted[1] else None
+
+    def add(self, part: slice, grad_logits_TV: Tensor) -> None:
+        grad_TV = grad_logits_TV.to(self.hidden_TD.dtype)
+        if self.grad_hidden_TD is not None:
+            self.grad_hidden_TD[part] = grad_TV @ self.weight_VD.to(grad_TV.dtype)
+        if self.grad_weight_VD is not None:
+            if self.grad_weight_VD.dtype == grad_TV.dtype:
+                self.grad_weight_VD.addmm_(grad_TV.T, self.hidden_TD[part])
+            else:
+                self.grad_weight_VD += grad_TV.T @ self.hidden_TD[part]
+
+
+def _scaled_gradients(ctx, grad_total: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    grad_hidden_TD, grad_weight_VD = ctx.saved_tensors
+    if grad_hidden_TD is not None:
+        grad_hidden_TD = grad_hidden_TD * grad_total.to(grad_hidden_TD.dtype)
+    if grad_weight_VD is not None:
+        grad_weight_VD = (grad_weight_VD * grad_total).to(ctx.weight_dtype)
+    return grad_hidden_TD, grad_weight_VD
+
+
+class _ChunkedCrossEntropy(Function):
+    @staticmethod
+    def forward(ctx, hidden_TD, weight_VD, target_T, size):
+        gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
+        total = torch.zeros((), dtype=torch.promote_types(hidden_TD.dtype, torch.float32), device=hidden_TD.device)
+        for part in _chunks(hidden_TD.shape[0], size):
+            counted_T = target_T[part] >= 0
+            target_T1 = target_T[part].clamp(min=0)[:, None]
+            log_probs_TV = log_softmax(_logits(hidden_TD[part], weight_VD), dim=-1)
+            total -= (log_probs_TV.gather(1, target_T1).squeeze(1) * counted_T).sum()
+            if any(ctx.needs_input_grad[:2]):
+                grad_TV = log_probs_TV.exp_()
+                grad_TV.scatter_add_(1, target_T1, grad_TV.new_full(target_T1.shape, -1.0))
+                gradients.add(part, grad_TV.mul_(counted_T[:, None]))
+        ctx.save_for_backward(gradients.grad_hidden_TD, gradients.grad_weight_VD)
+        ctx.weight_dtype = weight_VD.dtype
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_total):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return *_scaled_gradients(ctx, grad_total), None, None
+
+
+class _ChunkedKL(Function):
+    @staticmethod
+    def forward(ctx, hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
+        gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
+        total = torch.zeros((), dtype=torch.promote_types(hidden_TD.dtype, torch.float32), device=hidden_TD.device)
+        for part in _chunks(hidden_TD.shape[0], size):
+            mask_T1 = mask_T[part, None]
+            student_TV = log_softmax(_logits(hidden_TD[part], weight_VD).div_(temperature), dim=-1)
+            teacher_TV = log_softmax(_logits(teacher_hidden_TD[part], teacher_weight_VD).div_(temperature), dim=-1)
+            probs_TV = teacher_TV.exp()
+            total += (teacher_TV.sub_(student_TV).mul_(probs_TV).sum(-1) * mask_T[part]).sum()
+            if any(ctx.needs_input_grad[:2]):
+                gradients.add(part, student_TV.exp_().sub_(probs_TV).mul_(mask_T1 / temperature))
+        ctx.save_for_backward(gradients.grad_hidden_TD, gradients.grad_weight_VD)
+        ctx.weight_dtype = weight_VD.dtype
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_total):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return *_scaled_gradients(ctx, grad_total), None, None, None, None, None
+
+
+@CROSS_ENTROPY.register("torch")
+def _cross_entropy_torch(hidden_TD, weight_VD, target_T, size):
+    return _ChunkedCrossEntropy.apply(hidden_TD, weight_VD, target_T, size)
+
+
+@KL.register("torch")
+def _kl_torch(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
+    return _ChunkedKL.apply(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size)

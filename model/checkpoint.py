@@ -1,0 +1,176 @@
+"""Checkpoints in the `nemotron_h` layout: safetensors, config.json, generation_config.json.
+
+transformers and vLLM read them as they are. The bytes depend on the weights and the configuration alone.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.hf_config import read_config, to_hf
+from model.hybrid import HybridLM
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+OUTPUT = "lm_head.weight"
+EMBEDDINGS = "backbone.embeddings.weight"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that does not hold exactly the network that its configuration describes."""
+
+
+def save_checkpoint(
+    model: HybridLM, folder: Path | str, *, tokenizer_files: Iterable[Path] = (), shard_bytes: int = 5 * 10**9
+) -> None:
+    """Write the model to `folder` (created if absent), each file whole or not at all, config.json last.
+
+    Weights above `shard_bytes` are cut into numbered shards with an index. A tied output projection is written
+    out as well, because not every reader ties it. `tokenizer_files` are copied under their own names. Raises
+    ValueError if the folder already holds weights files of another checkpoint.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach() for name, tensor in sorted(model.state_dict().items())}
+    shards = list(_shards(tensors, shard_bytes))
+    if len(shards) == 1:
+        names = [SINGLE]
+    else:
+        names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
+    expected = {*names, *([INDEX] if len(shards) > 1 else [])}
+    foreign = {path.name for path in (*folder.glob("*.safetensors"), *folder.glob(INDEX))} - expected
+    if foreign:
+        raise ValueError(f"{folder} holds weights of another checkpoint: {', '.join(sorted(foreign))}")
+    for name, shard in zip(names, shards, strict=True):
+        # A clone each: safetensors refuses tensors that share memory, as a tied projection does.
+        contents = {key: tensor.to("cpu", copy=True).contiguous() for key, tensor in shard.items()}
+        partial = folder / f".{name}.partial"
+        save_file(contents, partial, metadata={"format": "pt"})
+        os.replace(partial, folder / name)
+    if len(shards) > 1:
+        total = sum(tensor.nbytes for tensor in tensors.values())
+        weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    for source in tokenizer_files:
+        partial = folder / f".{source.name}.partial"
+        shutil.copyfile(source, partial)
+        os.replace(partial, folder / source.name)
+    config = model.config
+    ids = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    _write_json(folder / "generation_config.json", {"do_sample": False, **ids})
+    dtype = str(model.backbone.embeddings.weight.dtype).removeprefix("torch.")
+    _write_json(folder / "config.json", to_hf(config, dtype=dtype))
+
+
+def load_checkpoint(
+    folder: Path | str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> HybridLM:
+    """Read a checkpoint written by this project, by NVIDIA or by transformers.
+
+    Parameters get `dtype`, but for A_log, D and dt_bias, which are in float32 at least. Strict: raises
+    FileNotFoundError, CheckpointError or ValueError naming the file and the tensor or key for a missing,
+    unexpected or wrongly shaped tensor, a damaged file, and an unsupported network.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    with torch.device("meta"):
+        model = HybridLM(config)
+    wanted = dict(model.state_dict())
+    loaded: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        where = _locate(folder, device, stack)
+        missing = sorted(set(wanted) - set(where))
+        if config.tie_word_embeddings and missing == [OUTPUT]:
+            missing = []
+        if missing:
+            raise CheckpointError(f"{folder}: missing tensors: {_some(missing)}")
+        unexpected = sorted(set(where) - set(wanted))
+        if unexpected:
+            found = [f"{name} in {where[name][0].name}" for name in unexpected]
+            raise CheckpointError(f"{folder}: unexpected tensors: {_some(found)}")
+        for name, (path, handle) in where.items():
+            shape = tuple(handle.get_slice(name).get_shape())
+            if shape != tuple(wanted[name].shape):
+                expected = tuple(wanted[name].shape)
+                raise CheckpointError(f"{path}: {name} has shape {shape}, config.json asks for {expected}")
+            loaded[name] = handle.get_tensor(name)
+            if not loaded[name].is_floating_point():
+                raise CheckpointError(f"{path}: {name} has type {loaded[name].dtype}, a floating one is needed")
+    if config.tie_word_embeddings and OUTPUT in loaded and not torch.equal(loaded[OUTPUT], loaded[EMBEDDINGS]):
+        raise CheckpointError(f"{folder}: tie_word_embeddings is true, but {OUTPUT} differs from {EMBEDDINGS}")
+    loaded.setdefault(OUTPUT, loaded[EMBEDDINGS])
+    model.load_state_dict(loaded, strict=True, assign=True)
+    model.tie_weights()
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    return model.cast(dtype)
+
+
+def _locate(folder: Path, device: torch.device | str, stack: ExitStack) -> dict[str, tuple[Path, Any]]:
+    """Tensor name -> its file and an open handle, from the index or the single file."""
+    index = folder / INDEX
+    if not index.exists():
+        path = folder / SINGLE
+        handle = _open(path, device, stack)
+        return {name: (path, handle) for name in sorted(handle.keys())}
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        files = sorted(set(weight_map.values()))
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index}: not an index of weights: {error!r}") from error
+    where: dict[str, tuple[Path, Any]] = {}
+    for file in files:
+        path = folder / file
+        if path.parent != folder:
+            raise CheckpointError(f"{index}: {file!r} is not a plain file name")
+        handle = _open(path, device, stack)
+        for name in sorted(handle.keys()):
+            if weight_map.get(name) != file:
+                raise CheckpointError(f"{path}: holds {name}, which {INDEX} does not place there")
+            where[name] = (path, handle)
+    absent = sorted(set(weight_map) - set(where))
+    if absent:
+        raise CheckpointError(f"{folder / weight_map[absent[0]]}: missing tensors: {_some(absent)}")
+    return where
+
+
+def _open(path: Path, device: torch.device | str, stack: ExitStack) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing")
+    try:
+        return stack.enter_context(safe_open(path, framework="pt", device=str(device)))
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged or not a safetensors file: {error}") from error
+
+
+def _shards(tensors: dict[str, Tensor], limit: int) -> Iterator[dict[str, Tensor]]:
+    """Runs of tensors of at most `limit` bytes (a larger tensor stands alone)."""
+    shard: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in tensors.items():
+        if shard and size + tensor.nbytes > limit:
+            yield shard
+            shard, size = {}, 0
+        shard[name] = tensor
+        size += tensor.nbytes
+    yield shard
+
+
+def _some(names: list[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)

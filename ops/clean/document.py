@@ -1,0 +1,156 @@
+"""A document on its way through a cleaner: paragraphs with placeholders for what no cleaner may touch.
+
+Formulas, code and links become placeholders such as `⟦F3⟧` before a cleaner sees the text, and come back after.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ops.errors import InputError
+
+_FENCE = re.compile(r"^[ >]*(?:(?:[-*]|\d+\.) +)*(`{3,})([^`\n]*)$", re.MULTILINE)
+_INLINE_CODE = re.compile(r"(?<!`)(`{1,2})(?!`)[^`\n]+?(?<!`)\1(?!`)")
+_LINK = re.compile(r"\[[^\[\]\n]*\]\([^()\s]*\)|<?\bhttps?://[^\s<>\"'⟦⟧]*[^\s<>\"'⟦⟧.,;:!?)\]]>?")
+_PARAGRAPH_BREAK = re.compile(r"\n(?:[ \t]*\n)+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectedSpan:
+    """What a placeholder stands for."""
+
+    text: str
+    formulas: tuple[int, ...] = ()
+    """Indices of the document's formulas inside: one for a formula, none or more for code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectedDocument:
+    """What a cleaner is given."""
+
+    doc_id: str
+    title: str | None
+    paragraphs: tuple[str, ...]
+    """Text with placeholders, never empty."""
+    spans: Mapping[str, ProtectedSpan]
+    """Placeholder -> what it stands for."""
+    placeholder: re.Pattern[str]
+    """Matches every placeholder, also one that was made up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What a cleaner decided about one paragraph."""
+
+    keep: bool
+    text: str | None = None
+    """The paragraph as rewritten; None: as it was."""
+    reason: str = ""
+    """Why it was dropped: one of few, it becomes a counter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a cleaner decided about one document: a decision for each paragraph, and whether to keep it at all."""
+
+    decisions: tuple[Decision, ...]
+    drop_reason: str | None = None
+    drop_detail: str = ""
+
+
+class FormulaMismatch(InputError):
+    """A document's formulas do not stand where its offsets say."""
+
+
+def formula_text(formula: Mapping[str, Any]) -> str:
+    """A formula as it stands in text."""
+    mark = "$$" if formula["display"] else "$"
+    return f"{mark}{formula['latex']}{mark}"
+
+
+def protect(doc_id: str, title: str | None, text: str, formulas: Sequence[Mapping[str, Any]]) -> ProtectedDocument:
+    """Put placeholders in the place of formulas, code and links, and cut the text into paragraphs.
+
+    Raises:
+        FormulaMismatch: when a formula is not at its offsets or two overlap.
+    """
+    places: list[tuple[int, int]] = []
+    last = 0
+    for index, formula in enumerate(formulas):
+        start, end = formula["start"], formula["end"]
+        if start < last or text[start:end] != formula_text(formula):
+            raise FormulaMismatch(f"{doc_id}: formula {index} is not at {start}:{end}")
+        places.append((start, end))
+        last = end
+    kept = _spans(text, places)
+    nonce = ""
+    while f"⟦{nonce}" in text:
+        nonce += "x"
+    spans: dict[str, ProtectedSpan] = {}
+    pieces: list[str] = []
+    position = 0
+    for number, (start, end, kind, inside) in enumerate(kept):
+        name = f"⟦{nonce}{kind}{number}⟧"
+        spans[name] = ProtectedSpan(text=text[start:end], formulas=inside)
+        pieces += [text[position:start], name]
+        position = end
+    pieces.append(text[position:])
+    paragraphs = [part.strip("\n") for part in _PARAGRAPH_BREAK.split("".join(pieces))]
+    return ProtectedDocument(
+        doc_id=doc_id,
+        title=title,
+        paragraphs=tuple(part.rstrip() for part in paragraphs if part.strip()),
+        spans=spans,
+        placeholder=re.compile(rf"⟦{nonce}[A-Z]\d+⟧"),
+    )
+
+
+def _spans(text: str, formulas: list[tuple[int, int]]) -> list[tuple[int, int, str, tuple[int, ...]]]:
+    """Spans in order, none inside another: (start, end, kind, formulas inside). Kinds: F formula, C code, L link."""
+    blocks: list[tuple[int, int, str, tuple[int, ...]]] = []
+    next_formula = 0
+    for start, end in [*_fences(text), (len(text), len(text))]:
+        while next_formula < len(formulas) and formulas[next_formula][1] <= start:
+            blocks.append((*formulas[next_formula], "F", (next_formula,)))
+            next_formula += 1
+        inside: list[int] = []
+        while next_formula + len(inside) < len(formulas) and formulas[next_formula + len(inside)][1] <= end:
+            inside.append(next_formula + len(inside))
+        cut = any(
+            formulas[index][0] < edge < formulas[index][1]
+            for index in range(next_formula, min(len(formulas), next_formula + len(inside) + 1))
+            for edge in (start, end)
+        )
+        if start < end and not cut:
+            blocks.append((start, end, "C", tuple(inside)))
+            next_formula += len(inside)
+    spans: list[tuple[int, int, str, tuple[int, ...]]] = []
+    position = 0
+    for block in [*blocks, (len(text), len(text), "", ())]:
+        soft = [
+            (match.start(), match.end(), kind)
+            for kind, pattern in (("C", _INLINE_CODE), ("L", _LINK))
+            for match in pattern.finditer(text, position, block[0])
+        ]
+        for start, end, kind in sorted(soft, key=lambda span: (span[0], -span[1])):
+            if start >= position:
+                spans.append((start, end, kind, ()))
+                position = end
+        if block[2]:
+            spans.append(block)
+        position = block[1]
+    return spans
+
+
+def _fences(text: str) -> list[tuple[int, int]]:
+    """Code fences, from the opening backticks to behind the closing ones."""
+    found: list[tuple[int, int]] = []
+    opened: tuple[int, str] | None = None
+    for match in _FENCE.finditer(text):
+        if opened is None:
+            opened = (match.start(1), match.group(1))
+        elif match.group(1) == opened[1] and not match.group(2).strip():
+            found.append((opened[0], match.end()))
+            opened = None
+    return found

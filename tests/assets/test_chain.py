@@ -1,0 +1,185 @@
+"""The whole graph through Dagster, small: it runs, is reused, rebuilds only what an edit touches, survives kills."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
+
+from assets.definitions import build_definitions
+from assets.demo import QUIET, _range_tags
+from assets.factory import make_resolver
+from assets.graph import build_graph
+from assets.jobs import make_layers
+from assets.resolve import partition_keys
+from assets.resources import StoreResource
+from assets.settings import Settings
+from ops.atomic import read_json
+from ops.store import Record, Store
+from ops.store.lineage import ancestors
+from tests.assets.tiny import tiny, tiny_settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def materialize(settings: Settings, instance: dg.DagsterInstance, *, only: set[str] | None = None) -> dict[str, int]:
+    """Run every layer (of the assets in `only`); asset -> how many artefacts were made, not reused."""
+    definitions = build_definitions(settings)
+    graph = build_graph(settings.recipe)
+    made: dict[str, int] = {}
+    for layer in make_layers(graph):
+        chosen = [name for name in layer.assets if only is None or name in only]
+        if not chosen:
+            continue
+        result = definitions.resolve_job_def(layer.job_name).execute_in_process(
+            instance=instance,
+            tags=_range_tags(layer, graph, settings),
+            asset_selection=[dg.AssetKey(name) for name in chosen],
+            run_config=QUIET,
+        )
+        assert result.success
+        for name in chosen:
+            events = result.asset_materializations_for_node(name)
+            assert len(events) == len(partition_keys(graph[name], settings.recipe.crawls, settings.recipe.num_buckets))
+            made[name] = sum(not event.metadata["reused"].value for event in events)
+    return made
+
+
+def stale(settings: Settings, instance: dg.DagsterInstance) -> set[str]:
+    """Unpartitioned assets that Dagster shows as Unsynced."""
+    definitions = build_definitions(settings)
+    resolver = CachingStaleStatusResolver(instance, definitions.resolve_asset_graph(), LoadingContextForTest(instance))
+    whole = [name for name, node in build_graph(settings.recipe).items() if node.scope == "whole"]
+    return {name for name in whole if resolver.get_status(dg.AssetKey(name)) != StaleStatus.FRESH}
+
+
+def digests(store: Store) -> dict[str, str]:
+    return {record.id.path: record.digest for record in store.records()}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    base = tmp_path_factory.mktemp("chain")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STILLHOUSE_STORE", str(base / "store"))
+        with dg.DagsterInstance.ephemeral() as instance:
+            made = materialize(tiny_settings(), instance)
+            yield {"store": Store(str(base / "store")), "instance": instance, "made": made, "base": base}
+
+
+def record(run: Mapping[str, Any], asset: str, settings: Settings | None = None) -> Record:
+    settings = settings or tiny_settings()
+    resolver = make_resolver(build_graph(settings.recipe), settings, StoreResource())
+    return resolver.record(asset)
+
+
+def test_everything_is_made_accepted_and_whole(run: Mapping[str, Any]) -> None:
+    assert all(count > 0 for count in run["made"].values())
+    records = list(run["store"].records())
+    assert {r.status for r in records} == {"accepted"}
+    assert [problem for r in records for problem in run["store"].verify(r)] == []
+
+
+def test_nothing_vanishes_from_the_crawl_to_the_tokens(run: Mapping[str, Any]) -> None:
+    report = run["store"].local_path(record(run, "family_report"))
+    flow = {row["stage"]: row for row in read_json(report / "family.json")["flow"]}
+    for row in flow.values():
+        assert row["in"] == row["out"] + sum(row["dropped"].values())
+    stages = ["pages", "documents", "cleaned", "scored", "deduplicated", "corpus", "tokens"]
+    for before, after in pairwise(stages):
+        assert flow[after]["in"] == flow[before]["out"], (before, after)
+    assert flow["tokens"]["out"] > 20
+
+
+def test_what_was_planted_is_caught(run: Mapping[str, Any]) -> None:
+    report = run["store"].local_path(record(run, "family_report"))
+    caught = {row["kind"]: row for row in read_json(report / "family.json")["caught"]}
+    assert len(caught) >= 8
+    for kind in ("redirect", "not_found", "truncated", "wrong_length", "digest_mismatch", "empty", "evaluation_quiz"):
+        assert caught[kind]["planted"] > 0
+        assert "kept" not in caught[kind]["outcomes"], caught[kind]
+
+
+def test_a_checkpoint_leads_back_to_its_warc_files(run: Mapping[str, Any]) -> None:
+    found = {r.asset for r in ancestors(run["store"], [record(run, "student_width")])}
+    assert {"sample_crawl", "crawl_manifest", "pages", "corpus", "tokens", "teacher", "importance"} <= found
+
+
+def test_checkpoints_load_in_transformers_with_the_same_logits(run: Mapping[str, Any]) -> None:
+    import torch
+    from transformers import AutoTokenizer, NemotronHForCausalLM
+
+    from model.checkpoint import load_checkpoint
+
+    for asset in ("teacher", "pruned_width", "student_width", "student_depth"):
+        path = run["store"].local_path(record(run, asset))
+        loaded: Any = NemotronHForCausalLM.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
+        theirs, info = loaded
+        assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
+        ours = load_checkpoint(path, device=torch.device("cpu"))
+        ids = AutoTokenizer.from_pretrained(path)("The derivative of $x^2$ is " * 9, return_tensors="pt").input_ids
+        assert ids.shape[1] > 3 * ours.config.chunk_size
+        with torch.no_grad():
+            expected = theirs(ids, use_cache=False).logits
+            found = ours(ids)
+        assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+def test_a_second_run_reuses_everything(run: Mapping[str, Any]) -> None:
+    before = digests(run["store"])
+    assert set(materialize(tiny_settings(), run["instance"]).values()) == {0}
+    assert digests(run["store"]) == before
+
+
+def test_editing_the_learning_rate_rebuilds_the_chain_below_and_nothing_else(run: Mapping[str, Any]) -> None:
+    instance = run["instance"]
+    assert stale(tiny_settings(), instance) == set()
+    edited = tiny_settings(tiny(peak_lr=3e-3))
+    assert "teacher" in stale(edited, instance)
+    below = {"teacher", "importance", "family_report"}
+    below |= {f"{kind}_{name}" for kind in ("pruned", "student") for name in ("width", "depth")}
+    below |= {f"evaluation_{name}" for name in below if name.startswith(("teacher", "pruned", "student"))}
+    made = materialize(edited, instance)
+    assert {name for name, count in made.items() if count} == below
+    assert stale(edited, instance) == set()
+    assert set(materialize(tiny_settings(), instance).values()) == {0}, "the old family is still in the store"
+
+
+def test_another_process_and_another_store_give_the_same_bytes(run: Mapping[str, Any], tmp_path: Path) -> None:
+    """Killed at random moments and gone on from each time, as a user would."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import dagster as dg\n"
+        "from tests.assets.test_chain import materialize\n"
+        "from tests.assets.tiny import tiny_settings\n"
+        "materialize(tiny_settings(), dg.DagsterInstance.ephemeral())\n"
+    )
+    env = {**os.environ, "STILLHOUSE_STORE": str(tmp_path / "store"), "PYTHONPATH": os.getcwd()}
+    random.seed(0)
+    kills = 0
+    while True:
+        child = subprocess.Popen([sys.executable, str(script)], env=env, start_new_session=True)
+        try:
+            child.wait(timeout=random.uniform(8, 20) if kills < 4 else 600)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            kills += 1
+            time.sleep(0.1)
+            continue
+        assert child.returncode == 0
+        break
+    assert kills == 4
+    wanted = {r.id.path: r.digest for r in ancestors(run["store"], [record(run, "family_report")])}
+    found = digests(Store(str(tmp_path / "store")))
+    assert found == wanted

@@ -1,0 +1,136 @@
+"""Settings: every variable is used or refused by name; recipes keep what was published."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from assets import settings as settings_module
+from assets.graph import build_graph
+from assets.plan import main as plan_main
+from assets.plan import plan
+from assets.recipes import RECIPES
+from assets.settings import load_settings
+from model.config import HybridConfig
+from model.presets import NEMOTRON_H_4B, NEMOTRON_H_8B, NEMOTRON_NANO_9B_V2, NEMOTRON_NANO_12B_V2
+from ops.adopt.config import AdoptConfig
+from ops.crawl_manifest.config import CommonCrawl, WarcFiles
+from ops.errors import InputError
+from ops.identity import decode, encode, fingerprint
+from ops.launch import ROOT
+from ops.tokenizer.config import FromCheckpoint
+from ops.train.config import TrainConfig
+
+
+def test_defaults() -> None:
+    found = load_settings({})
+    assert found.recipe == RECIPES["demo"]()
+    assert (found.device, found.launch, found.sources, found.pins) == ("cpu", "subprocess", {}, {})
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ({"STILLHOUSE_RECIPE": "demmo"}, "STILLHOUSE_RECIPE: no recipe 'demmo'; there are"),
+        ({"STILLHOUSE_WARCS": "x", "STILLHOUSE_CRAWLS": "CC-MAIN-2024-22"}, "set one of them"),
+        ({"STILLHOUSE_CRAWLS": "CC-MAIN-2024-22"}, "set STILLHOUSE_URLS or STILLHOUSE_DOMAINS"),
+        ({"STILLHOUSE_CRAWLS": "CC-MAIN-2024-22", "STILLHOUSE_URLS": "/none"}, "STILLHOUSE_URLS: /none: no such file"),
+        ({"STILLHOUSE_LAUNCH": "slurm"}, "STILLHOUSE_LAUNCH: 'slurm' is not one of"),
+        ({"STILLHOUSE_PROCESSES": "0"}, "STILLHOUSE_PROCESSES: '0' is not a positive number"),
+        ({"STILLHOUSE_PINS": "teacher"}, "STILLHOUSE_PINS: 'teacher' is not asset=version"),
+    ],
+)
+def test_what_cannot_be_used_is_named(env: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_settings(env)
+
+
+def test_own_input(tmp_path: Path) -> None:
+    warcs = load_settings({"STILLHOUSE_WARCS": "/data/warcs"})
+    assert isinstance(warcs.recipe.source, WarcFiles)
+    assert warcs.execution("warcs").source == "/data/warcs"
+    assert warcs.execution(None).source is None
+    assert "sample_crawl" not in build_graph(warcs.recipe)
+    urls = tmp_path / "urls.txt"
+    urls.write_text("https://a.org/1\nhttps://a.org/2\n")
+    env = {"STILLHOUSE_CRAWLS": "CC-MAIN-2024-22, CC-MAIN-2024-26", "STILLHOUSE_URLS": str(urls)}
+    crawls = load_settings(env)
+    assert crawls.recipe.crawls == ("CC-MAIN-2024-22", "CC-MAIN-2024-26")
+    assert crawls.recipe.source == CommonCrawl(urls=("https://a.org/1", "https://a.org/2"))
+    urls.write_text("".join(f"https://a.org/{i}\n" for i in range(2000)))
+    long = load_settings(env)
+    assert isinstance(long.recipe.source, CommonCrawl)
+    assert long.recipe.source.url_list_sha256 is not None
+    assert build_graph(long.recipe)["crawl_manifest"].deps == {"url_list": ("url_list",)}
+    teacher = load_settings({"STILLHOUSE_TEACHER": "/models/mine"})
+    assert isinstance(teacher.recipe.teacher, AdoptConfig)
+    assert isinstance(teacher.recipe.tokenizer.source, FromCheckpoint)
+    assert teacher.execution("teacher").source == "/models/mine"
+    assert load_settings({"STILLHOUSE_PINS": "a=1, b=2"}).pins == {"a": "1", "b": "2"}
+
+
+def test_every_variable_is_in_the_table() -> None:
+    code = "".join(path.read_text() for room in ("assets", "ops") for path in (ROOT / room).rglob("*.py"))
+    used = set(re.findall(r"STILLHOUSE_[A-Z0-9]+(?:_[A-Z0-9]+)*", code))
+    assert used == set(re.findall(r"STILLHOUSE_[A-Z0-9]+(?:_[A-Z0-9]+)*", settings_module.__doc__ or ""))
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_recipes_encode_exactly_and_come_back(name: str) -> None:
+    recipe = RECIPES[name]()
+    assert decode(type(recipe), encode(recipe)) == recipe
+
+
+def test_fingerprints_are_the_same_in_another_process() -> None:
+    code = (
+        "from assets.graph import build_graph; from assets.recipes import RECIPES\n"
+        "print({name: node.code_version for name, node in build_graph(RECIPES['demo']()).items()})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"}
+    )
+    assert done.stdout.strip() == str({n: v.code_version for n, v in build_graph(RECIPES["demo"]()).items()})
+
+
+def test_editing_the_learning_rate_changes_the_teachers_code_version_alone() -> None:
+    recipe = RECIPES["demo"]()
+    assert isinstance(recipe.teacher, TrainConfig)
+    optimizer = replace(recipe.teacher.optimizer, peak_lr=recipe.teacher.optimizer.peak_lr * 2)
+    edited = replace(recipe, teacher=replace(recipe.teacher, optimizer=optimizer))
+    before, after = build_graph(recipe), build_graph(edited)
+    assert [name for name in before if before[name].code_version != after[name].code_version] == ["teacher"]
+    assert fingerprint(recipe) != fingerprint(edited)
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("nemotron_h_8b", {"teacher": NEMOTRON_H_8B, "student_4b": NEMOTRON_H_4B}),
+        ("nano_9b_v2", {"teacher": NEMOTRON_NANO_12B_V2, "student_9b": NEMOTRON_NANO_9B_V2}),
+    ],
+)
+def test_paper_recipes_cut_the_published_sizes(name: str, published: dict[str, HybridConfig]) -> None:
+    rows = {row.asset: row for row in plan(RECIPES[name]())}
+    assert {asset: row.params for asset, row in rows.items()} == {a: m.num_params() for a, m in published.items()}
+    assert not any(row.at_most for row in rows.values())
+
+
+def test_plan_prints_what_the_formulas_give(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan_main(["--recipe", "nemotron_h_8b", "--tflops", "1000", "--mfu", "0.5"]) == 0
+    printed = capsys.readouterr().out
+    row = plan(RECIPES["nemotron_h_8b"]())[0]
+    assert row.flops == pytest.approx(6 * 8.1e9 * 15e12, rel=0.15)
+    assert f"{row.flops / 0.5e15 / 3600:,.2f}" in printed
+    assert "15.00 T" in printed
+
+
+def test_a_recipe_that_does_not_divide_says_which_field() -> None:
+    recipe = RECIPES["demo"]()
+    assert isinstance(recipe.teacher, TrainConfig)
+    with pytest.raises(ValueError, match=r"mamba_num_heads \(7\) must be a multiple of n_groups \(2\)"):
+        replace(recipe.teacher.model, mamba_num_heads=7)
+    with pytest.raises(InputError, match="num_buckets must be 1 to 99"):
+        replace(recipe, num_buckets=100)

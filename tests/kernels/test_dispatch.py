@@ -1,0 +1,41 @@
+"""Choice of a backend."""
+
+import pytest
+import torch
+
+from kernels.dispatch import Operation
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def make_operation():
+    operation = Operation("demo")
+    operation.register("ref")(lambda: "ref")
+    operation.register("torch")(lambda: "torch")
+    operation.register("triton", usable=lambda device: device.type == "cuda")(lambda: "triton")
+    return operation
+
+
+def test_auto_takes_the_best_that_runs_on_the_device():
+    operation = make_operation()
+    assert operation.select("auto", CPU)() == "torch"
+    assert operation.select("auto", CUDA)() == "triton"
+    assert operation.select("ref", CUDA)() == "ref"
+    assert operation.backends("cpu") == ["ref", "torch"]
+
+
+def test_auto_never_takes_the_oracle():
+    operation = Operation("demo")
+    operation.register("ref")(lambda: "ref")
+    with pytest.raises(RuntimeError, match="demo: no backend runs on cpu"):
+        operation.select("auto", CPU)
+
+
+def test_errors_name_the_operation_and_the_backend():
+    operation = make_operation()
+    with pytest.raises(ValueError, match="demo: unknown backend 'cuda'; known: auto, ref, torch, triton"):
+        operation.select("cuda", CPU)
+    with pytest.raises(RuntimeError, match="demo: backend 'triton' cannot run on cpu"):
+        operation.select("triton", CPU)
+    with pytest.raises(ValueError, match="'torch' is already registered"):
+        operation.register("torch")

@@ -1,0 +1,146 @@
+"""The chunked losses against torch's losses on whole logits."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+
+from kernels.linear_loss import (
+    CROSS_ENTROPY,
+    linear_cross_entropy,
+    linear_kl,
+    linear_token_losses,
+)
+
+BACKENDS = CROSS_ENTROPY.backends("cpu")
+TOKENS, WIDTH, VOCAB = 23, 6, 31
+
+
+def make_inputs(width=WIDTH, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(TOKENS, width, generator=generator, dtype=torch.float64).to(dtype)
+    weight = torch.randn(VOCAB, width, generator=generator, dtype=torch.float64).to(dtype)
+    target = torch.randint(0, VOCAB, (TOKENS,), generator=generator)
+    target[[0, 7, 22]] = -100
+    return hidden.requires_grad_(), weight.requires_grad_(), target
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("chunk_size", [1, 5, 23, 1000])
+def test_cross_entropy(backend, chunk_size):
+    hidden, weight, target = make_inputs()
+    expected = cross_entropy(hidden @ weight.T, target, ignore_index=-100, reduction="sum")
+    total, count = linear_cross_entropy(hidden, weight, target, chunk_size=chunk_size, backend=backend)
+    assert int(count) == 20
+    torch.testing.assert_close(total, expected)
+    for a, e in zip(
+        torch.autograd.grad(total / count, [hidden, weight]),
+        torch.autograd.grad(expected / 20, [hidden, weight]),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, e)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("masked", [False, True])
+def test_kl(backend, temperature, masked):
+    hidden, weight, target = make_inputs()
+    teacher_hidden, teacher_weight, _ = make_inputs(width=9, seed=1)
+    mask = target >= 0 if masked else torch.ones(TOKENS, dtype=torch.bool)
+    expected = kl_div(
+        log_softmax(hidden @ weight.T / temperature, -1)[mask],
+        log_softmax(teacher_hidden @ teacher_weight.T / temperature, -1)[mask].detach(),
+        reduction="sum",
+        log_target=True,
+    )
+    total, count = linear_kl(
+        hidden,
+        weight,
+        teacher_hidden,
+        teacher_weight,
+        temperature=temperature,
+        mask_T=mask if masked else None,
+        chunk_size=5,
+        backend=backend,
+    )
+    assert int(count) == int(mask.sum())
+    torch.testing.assert_close(total, expected)
+    for a, e in zip(
+        torch.autograd.grad(total * 0.3, [hidden, weight]),
+        torch.autograd.grad(expected * 0.3, [hidden, weight]),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, e)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradcheck(backend):
+    hidden, weight, target = make_inputs()
+    teacher_hidden, teacher_weight, _ = make_inputs(seed=1)
+    assert torch.autograd.gradcheck(
+        lambda h, w: linear_cross_entropy(h, w, target, chunk_size=4, backend=backend)[0], [hidden, weight]
+    )
+    assert torch.autograd.gradcheck(
+        lambda h, w: linear_kl(h, w, teacher_hidden, teacher_weight, chunk_size=4, backend=backend)[0],
+        [hidden, weight],
+    )
+
+
+def test_kl_of_equal_models_is_zero_and_the_teacher_gets_no_gradient():
+    hidden, weight, _ = make_inputs()
+    teacher_hidden, teacher_weight, _ = make_inputs()
+    total, _ = linear_kl(hidden, weight, teacher_hidden, teacher_weight)
+    assert abs(total.item()) < 1e-12
+    total.backward()
+    assert teacher_hidden.grad is None
+    assert teacher_weight.grad is None
+    torch.testing.assert_close(hidden.grad, torch.zeros_like(hidden))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_only_hidden_wants_a_gradient(backend):
+    hidden, weight, target = make_inputs()
+    expected = torch.autograd.grad(
+        cross_entropy(hidden @ weight.T, target, ignore_index=-100, reduction="sum"), hidden
+    )[0]
+    total, _ = linear_cross_entropy(hidden, weight.detach(), target, chunk_size=4, backend=backend)
+    torch.testing.assert_close(torch.autograd.grad(total, hidden)[0], expected)
+
+
+def test_token_losses():
+    hidden, weight, target = make_inputs()
+    target = target.clamp(min=0)
+    expected = -log_softmax(hidden @ weight.T, -1)[torch.arange(TOKENS), target]
+    torch.testing.assert_close(linear_token_losses(hidden, weight, target, chunk_size=7), expected.detach())
+
+
+def test_half_precision_loss_is_summed_in_float32():
+    hidden, weight, target = make_inputs(dtype=torch.bfloat16)
+    total, count = linear_cross_entropy(hidden, weight, target, chunk_size=4)
+    expected = cross_entropy(hidden.double() @ weight.double().T, target, reduction="sum")
+    assert total.dtype == torch.float32
+    torch.testing.assert_close(total.double(), expected, rtol=0.01, atol=0.0)
+    (total / count).backward()
+    assert weight.grad is not None
+    assert weight.grad.dtype == torch.bfloat16
+
+
+def test_no_counted_token_gives_zero():
+    hidden, weight, target = make_inputs()
+    total, count = linear_cross_entropy(hidden, weight, torch.full_like(target, -100))
+    assert (total.item(), count.item()) == (0.0, 0)
+    total.backward()
+    assert hidden.grad is not None
+    assert not hidden.grad.any()
+
+
+def test_wrong_arguments_are_named():
+    hidden, weight, target = make_inputs()
+    with pytest.raises(ValueError, match="holds 31, outside the vocabulary of 31"):
+        linear_cross_entropy(hidden, weight, target.masked_fill(target == target[1], VOCAB))
+    with pytest.raises(ValueError, match="for 23 tokens"):
+        linear_cross_entropy(hidden, weight, target[:5])
+    with pytest.raises(ValueError, match="teacher has 30 logits, student 31"):
+        linear_kl(hidden, weight, hidden, weight[:30])
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        linear_kl(hidden, weight, hidden, weight, temperature=0.0)
