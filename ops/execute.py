@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -182,17 +183,28 @@ def execute(store: Store, request: Request, execution: Execution, launch: Launch
 def execute_many(
     store: Store, requests: Sequence[Request], execution: Execution, *, num_processes: int = 1
 ) -> Iterator[Outcome]:
-    """`execute` each request, up to `num_processes` at a time, each in a process of its own; outcomes in order."""
-    if num_processes == 1 or len(requests) == 1:
-        yield from (execute(store, request, execution) for request in requests)
+    """`execute` each request; outcomes in order. What is not in the store yet is made by up to `num_processes` at a
+    time, each in a process of its own."""
+    found = [find(store, request, execution) for request in requests]
+    missing = [request for request, record in zip(requests, found, strict=True) if record is None]
+    with _executor(store, missing, execution, min(num_processes, len(missing))) as made:
+        for record in found:
+            yield next(made) if record is None else Outcome(record=record, reused=True)
+
+
+@contextmanager
+def _executor(
+    store: Store, requests: Sequence[Request], execution: Execution, num_processes: int
+) -> Iterator[Iterator[Outcome]]:
+    if num_processes <= 1:
+        yield (execute(store, request, execution) for request in requests)
         return
     quiet = dataclasses.replace(execution, on_metrics=None)
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(max_workers=min(num_processes, len(requests)), mp_context=context) as pool:
+    with ProcessPoolExecutor(max_workers=num_processes, mp_context=context) as pool:
         try:
             futures = [pool.submit(execute, store, request, quiet) for request in requests]
-            for future in futures:
-                yield future.result()
+            yield (future.result() for future in futures)
         finally:
             pool.shutdown(cancel_futures=True)
 

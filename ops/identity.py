@@ -131,7 +131,13 @@ def _decode_dataclass(kind: type, data: Any, where: str) -> Any:
     ]
     if missing:
         raise InputError(f"{where}: {kind.__name__} needs the fields {missing}")
-    return kind(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in given.items()})
+    values = {name: _decode(hints[name], item, f"{where}.{name}") for name, item in given.items()}
+    try:
+        return kind(**values)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _decode_union(kind: Any, data: Any, where: str) -> Any:

@@ -47,7 +47,8 @@ class ChildProcess:
         folder = call.out.with_name(f"{call.out.name}.call")
         folder.mkdir(parents=True, exist_ok=True)
         write_call(folder, call)
-        status = self.start(self.command(folder), {"PYTHONPATH": str(ROOT)})
+        # Threads that wait sleep: on a machine with other work a spinning OpenMP loses most of its speed.
+        status = self.start(self.command(folder), {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"})
         result = read_result(folder)
         if status != 0 or result is None:
             how = f"was killed by signal {-status}" if status < 0 else f"exited with {status}"

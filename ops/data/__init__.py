@@ -1,0 +1,9 @@
+"""Token shards as training reads them: the Megatron format, the order of training, batches, and the way back to a page.
+
+Everything that training itself needs (`TokenData.open`, `batch`, `validation_batches`) runs on NumPy alone; only
+tracing a token back to its page reads Parquet.
+"""
+
+from ops.data.token_data import Batch, TokenData
+
+__all__ = ["Batch", "TokenData"]

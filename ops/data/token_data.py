@@ -1,0 +1,278 @@
+"""Batches of training and validation tokens, straight from the memory-mapped shards.
+
+Shapes: B rows of a batch, L positions of a row.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ops.data.megatron import BIN, map_tokens, read_meta
+from ops.data.order import DocumentStream, Segment
+from ops.errors import InputError
+
+MANIFEST = "manifest.json"
+INDEX = "index.npy"
+SPLITS = ("train", "validation")
+NUM_PHASES = 2
+IGNORED = -100
+VALIDATION_SEED = 0  # validation has one fixed order, so that its first tokens are a sample of all sources
+
+INDEX_DTYPE = np.dtype(
+    [
+        ("doc_id", "S16"),  # see ops.schema.doc_id
+        ("token_start", "<i8"),  # in its shard
+        ("token_length", "<i8"),  # with its EOD
+        ("text_bytes", "<i8"),  # UTF-8 bytes of its text
+        ("shard", "<i4"),
+        ("source", "<i4"),  # index into manifest["sources"]
+        ("split", "u1"),  # index into SPLITS
+        ("phases", "u1"),  # bit 0: phase 1, bit 1: phase 2
+    ]
+)
+"""A row of `index.npy`: the documents of a training set, for readers that have NumPy alone."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of tokens with their documents.
+
+    Attributes:
+        input_ids: (B, L) int64.
+        labels: (B, L) int64, the token behind each position; -100 where that is padding or of another document.
+        seq_idx: (B, L) int32, number of the document within its row, from 0: attention and the state of an SSM must
+            not pass from one number to the next.
+        doc_ids: of each row, the documents in it, `doc_ids[row][seq_idx[row, position]]`. Padding has the number
+            behind the last document.
+    """
+
+    input_ids: np.ndarray
+    labels: np.ndarray
+    seq_idx: np.ndarray
+    doc_ids: list[list[str]]
+
+
+class TokenData:
+    """The tokens of a training set.
+
+    Training order: in each epoch the documents of the phase come once, in an order keyed by (seed, epoch), end to end,
+    and epochs follow each other without a gap. Sample n is the window of L tokens that begins at position n L of this
+    stream: every token is an input once an epoch, and every token but the first of each document a label once an epoch.
+    """
+
+    def __init__(
+        self, *, training_set: Path, directories: Sequence[Path], shards: Sequence[np.ndarray], manifest: dict[str, Any]
+    ) -> None:
+        self._training_set = training_set
+        self._directories = directories
+        self._shards = shards
+        self._source_names: list[str] = manifest["sources"]
+        self.vocab_size: int = manifest["vocab_size"]
+        self.eod_id: int = manifest["eod_id"]
+        self._index = _read_index(training_set / INDEX, manifest["num_documents"])
+        self._stream = lru_cache(maxsize=4)(self._make_stream)
+
+    @classmethod
+    def open(cls, training_set: Path, tokens: Sequence[Path], *, verify: bool = False) -> "TokenData":
+        """Open a training set over its token shards, in any order.
+
+        Args:
+            training_set: artefact of `ops.training_set`.
+            tokens: artefacts of `ops.tokenize`: those that the training set was made from.
+            verify: read every shard and compare its SHA-256; otherwise only sizes are compared.
+
+        Raises:
+            InputError: when a shard is missing, is not the one the training set was made from, or is cut short.
+        """
+        path = training_set / MANIFEST
+        try:
+            manifest = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise InputError(f"{training_set}: holds no {MANIFEST}, so it is not a (finished) training set") from None
+        except ValueError as error:
+            raise InputError(f"{path}: not JSON: {error}") from error
+        found = {read_meta(Path(directory)).sha256: Path(directory) for directory in tokens}
+        directories, shards = [], []
+        for number, shard in enumerate(manifest["shards"]):
+            directory = found.get(shard["sha256"])
+            if directory is None:
+                raise InputError(
+                    f"{training_set}: its shard {number} (partition {shard['partition']}, SHA-256 {shard['sha256']}) "
+                    f"is none of the {len(tokens)} token shards given"
+                )
+            mapped = map_tokens(directory, np.dtype(shard["dtype"]).newbyteorder("<"), shard["num_tokens"])
+            if verify and _sha256(directory / BIN) != shard["sha256"]:
+                raise InputError(f"{directory / BIN}: its SHA-256 is not the one that {path} recorded")
+            directories.append(directory)
+            shards.append(mapped)
+        return cls(training_set=training_set, directories=directories, shards=shards, manifest=manifest)
+
+    def num_tokens(self, split: str, phase: int = 1) -> int:
+        """Tokens of a split: of one epoch of `phase` in training; all of validation, which has no phases."""
+        return int(self._index["token_length"][self._rows(split, phase, None)].sum())
+
+    def num_bytes(self, split: str, phase: int = 1, source: str | None = None) -> int:
+        """UTF-8 bytes of the text behind the tokens of a split (EODs stand for none), as `num_tokens` counts."""
+        return int(self._index["text_bytes"][self._rows(split, phase, source)].sum())
+
+    def sources(self, split: str) -> list[str]:
+        """The sources (URL hosts) with documents in a split, sorted."""
+        numbers = np.unique(self._index["source"][self._index["split"] == _split_number(split)])
+        return sorted(self._source_names[number] for number in numbers)
+
+    def batch(
+        self,
+        *,
+        phase: int,
+        step: int,
+        batch_size: int,
+        seq_len: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> Batch:
+        """The training batch of a step: a pure function of its arguments.
+
+        Args:
+            phase: 1 or 2, the data phase.
+            step: counted from the beginning of the phase.
+            batch_size: rows of the global batch, over all ranks: samples `step * batch_size + i`.
+            seq_len: L.
+            seed: keys the order.
+            rank, world_size: this process gets the rank-th of `world_size` equal, contiguous slices.
+
+        Raises:
+            InputError: when the phase has no tokens, or the batch does not divide among the ranks.
+        """
+        if step < 0 or batch_size < 1 or seq_len < 1 or not 0 <= rank < world_size:
+            raise InputError(f"no such batch: {step=}, {batch_size=}, {seq_len=}, {rank=}, {world_size=}")
+        if batch_size % world_size:
+            raise InputError(f"batch_size {batch_size} does not divide among {world_size} processes")
+        rows, stream = self._stream("train", phase, None, seed)
+        local = batch_size // world_size
+        first = step * batch_size + rank * local
+        return self._assemble(rows, stream, [(first + i) * seq_len for i in range(local)], seq_len)
+
+    def validation_batches(
+        self, *, batch_size: int, seq_len: int, source: str | None = None, max_tokens: int | None = None
+    ) -> Iterator[Batch]:
+        """Every validation token once, in one fixed order of documents.
+
+        Args:
+            source: only documents of this source.
+            max_tokens: end after so many input tokens.
+
+        Yields:
+            Batches of `batch_size` rows; the last one has only the rows it needs, and its last row is padded with
+            EOD (label -100).
+
+        Raises:
+            InputError: when there are no such tokens.
+        """
+        rows, stream = self._stream("validation", 1, source, VALIDATION_SEED)
+        total = stream.epoch_tokens if max_tokens is None else min(stream.epoch_tokens, max_tokens)
+        starts = list(range(0, total, seq_len))
+        for at in range(0, len(starts), batch_size):
+            yield self._assemble(rows, stream, starts[at : at + batch_size], seq_len, limit=total)
+
+    def trace(
+        self, *, phase: int, step: int, sample: int, position: int, batch_size: int, seq_len: int, seed: int
+    ) -> dict[str, Any]:
+        """Where an input token of training comes from.
+
+        Args:
+            sample: row of the global batch.
+            position: in the row.
+
+        Returns:
+            Its document's row of the shard's document table (doc_id, url, WARC record, ...) with `shard`,
+            `token_in_shard`, `offset_in_document`, `token_id` and `epoch`.
+        """
+        from ops.data.trace import locate
+
+        if not (0 <= sample < batch_size and 0 <= position < seq_len):
+            raise InputError(f"no such token: {sample=} of {batch_size}, {position=} of {seq_len}")
+        rows, stream = self._stream("train", phase, None, seed)
+        at = (step * batch_size + sample) * seq_len + position
+        (segment,) = stream.segments(at, 1)
+        row = self._index[rows[segment.document]]
+        shard = int(row["shard"])
+        found = locate(self._directories[shard], int(row["token_start"]) + segment.offset)
+        return {**found, "shard": shard, "epoch": at // stream.epoch_tokens}
+
+    def _rows(self, split: str, phase: int, source: str | None) -> np.ndarray:
+        if phase not in range(1, NUM_PHASES + 1):
+            raise InputError(f"phase {phase}: there are {NUM_PHASES}, counted from 1")
+        chosen = self._index["split"] == _split_number(split)
+        if split == "train":
+            chosen &= (self._index["phases"] >> np.uint8(phase - 1)) & np.uint8(1) == 1
+        if source is not None:
+            if source not in self._source_names:
+                raise InputError(f"{self._training_set}: has no source {source!r}")
+            chosen &= self._index["source"] == self._source_names.index(source)
+        return np.flatnonzero(chosen)
+
+    def _make_stream(self, split: str, phase: int, source: str | None, seed: int) -> tuple[np.ndarray, DocumentStream]:
+        rows = self._rows(split, phase, source)
+        if len(rows) == 0:
+            of = f" of source {source!r}" if source else ""
+            raise InputError(f"{self._training_set}: no {split} documents{of} in phase {phase}")
+        return rows, DocumentStream(np.ascontiguousarray(self._index["token_length"][rows]), seed)
+
+    def _assemble(
+        self, rows: np.ndarray, stream: DocumentStream, starts: Sequence[int], seq_len: int, *, limit: int | None = None
+    ) -> Batch:
+        """Rows of `seq_len` tokens that begin at the given stream positions; nothing at or behind `limit` is input."""
+        shape = (len(starts), seq_len)
+        input_ids = np.full(shape, self.eod_id, dtype=np.int64)
+        labels = np.full(shape, IGNORED, dtype=np.int64)
+        seq_idx = np.zeros(shape, dtype=np.int32)
+        doc_ids: list[list[str]] = []
+        for row, start in enumerate(starts):
+            width = seq_len if limit is None else min(seq_len, limit - start)
+            names: list[str] = []
+            at = 0
+            for number, segment in enumerate(stream.segments(start, width)):
+                document: Any = self._index[rows[segment.document]]
+                ids = self._read(document, segment)  # one more than the segment where the document goes on
+                end = at + segment.length
+                input_ids[row, at:end] = ids[: segment.length]
+                labels[row, at : at + len(ids) - 1] = ids[1:]
+                seq_idx[row, at:end] = number
+                names.append(document["doc_id"].decode())
+                at = end
+            seq_idx[row, at:] = len(names)
+            doc_ids.append(names)
+        return Batch(input_ids, labels, seq_idx, doc_ids)
+
+    def _read(self, document: Any, segment: Segment) -> np.ndarray:
+        first = int(document["token_start"]) + segment.offset
+        end = int(document["token_start"]) + int(document["token_length"])
+        return self._shards[int(document["shard"])][first : min(first + segment.length + 1, end)]
+
+
+def _split_number(split: str) -> int:
+    if split not in SPLITS:
+        raise InputError(f"split {split!r}: there are {list(SPLITS)}")
+    return SPLITS.index(split)
+
+
+def _read_index(path: Path, num_documents: int) -> np.ndarray:
+    try:
+        index = np.load(path, mmap_mode="r" if num_documents else None, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable index: {error}") from error
+    if index.dtype != INDEX_DTYPE or index.shape != (num_documents,):
+        raise InputError(f"{path}: not an index of {num_documents} documents (dtype {index.dtype}, {index.shape})")
+    return index
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,98 @@
+"""Distillation as a stage, on the loop of pretraining."""
+
+from pathlib import Path
+from typing import Any
+
+from model.hybrid import HybridLM
+from ops.data import Batch
+from ops.data.token_data import MANIFEST
+from ops.distill.config import DistillConfig
+from ops.identity import encode, fingerprint
+from ops.stage import Check, Execution, Inputs, StageResult, one
+from ops.train.distributed import world
+from ops.train.loop import Run, deterministic, fit
+from ops.train.objective import Distillation
+from ops.train.result import check_can_sample, checkpoint_files, digests, finish, finished, improved, load_model
+from ops.train.run import check_phases, make_validation, open_data, progress, read_batch
+from ops.train.vocabulary import FILE, check_same_size
+
+
+def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
+    """Distil input `teacher` into input `student`; `out` becomes a `nemotron_h` checkpoint directory.
+
+    Under `torchrun` each process calls this; process 0 writes.
+
+    Raises:
+        InputError: when inputs do not fit each other or the config.
+        NonFiniteError: when training diverges.
+    """
+    training_set, tokenizer = one(inputs, "training_set"), one(inputs, "tokenizer")
+    student_path, teacher_path = one(inputs, "student"), one(inputs, "teacher")
+    files = {
+        "training_set": training_set / MANIFEST,
+        "tokenizer": tokenizer / FILE,
+        **checkpoint_files("student", student_path),
+        **checkpoint_files("teacher", teacher_path),
+    }
+    identity = fingerprint({"stage": "distill", "config": encode(config), "inputs": digests(files)})
+    data, vocabulary = open_data(inputs)
+    check_can_sample(config)
+    check_phases(data, training_set, {config.phase: config.num_steps})
+
+    with deterministic(threads=execution.threads, device=execution.device), world(execution.device) as here:
+        if (result := finished(out, identity=identity)) is not None:
+            return result
+        student, teacher = load_model(student_path, here.device), load_model(teacher_path, here.device)
+        check_same_size(
+            student=student.config.vocab_size,
+            teacher=teacher.config.vocab_size,
+            tokenizer=vocabulary.size,
+            training_set=data.vocab_size,
+        )
+        teacher.requires_grad_(False)
+        validation = make_validation(config, data, training_set, vocabulary, here)
+
+        def batches(step: int) -> Batch:
+            return read_batch(config, data, here, phase=config.phase, step=step)
+
+        def validate(model: HybridLM) -> dict[str, Any]:
+            return validation.measure(model, teacher=teacher, temperature=config.temperature)
+
+        teacher_validation = validation.measure(teacher)
+        this = Run(
+            config=config,
+            identity=identity,
+            objective=Distillation(student, teacher, temperature=config.temperature),
+            batches=batches,
+            validate=validate,
+            out=out,
+            world=here,
+            on_metrics=execution.on_metrics,
+            track=progress("distill", here),
+        )
+        fit(this)
+
+        def checks(before: dict[str, Any], after: dict[str, Any]) -> list[Check]:
+            kl = improved(
+                "validation_kl_improved",
+                before["kl"],
+                after["kl"],
+                description="on held-out text the student is nearer to its teacher than before (forward KL)",
+            )
+            loss = improved(
+                "validation_loss_improved",
+                before["loss"],
+                after["loss"],
+                description="the validation loss is below that of the pruned student",
+                blocking=False,
+            )
+            return [kl, loss]
+
+        training = student.config.training_flops_per_token(config.seq_len)
+        return finish(
+            this,
+            tokenizer=tokenizer,
+            flops_per_token=training + teacher.config.flops_per_token(config.seq_len),
+            checks=checks,
+            summary={"teacher_validation": teacher_validation},
+        )

@@ -1,0 +1,9 @@
+import sys
+
+from ops.cli import stage_main
+from ops.tokenize import INPUTS, TokenizeConfig
+from ops.tokenize.trace import trace_main
+
+if sys.argv[1:2] == ["trace"]:
+    raise SystemExit(trace_main(sys.argv[2:]))
+raise SystemExit(stage_main("ops.tokenize", TokenizeConfig, input_names=INPUTS))

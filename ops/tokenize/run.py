@@ -1,0 +1,161 @@
+"""Run `ops.tokenize`."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ops.data.megatron import BIN, DOCUMENTS, IDX, META, ShardMeta, index_bytes, read_meta, token_dtype
+from ops.data.schema import TOKENIZED
+from ops.parts import (
+    Batch,
+    Totals,
+    atomic_path,
+    mark_path,
+    parquet_writer,
+    part_paths,
+    totals,
+    write_bytes,
+    write_json,
+    write_part,
+)
+from ops.progress import track
+from ops.stage import Check, Execution, Inputs, StageResult, one, reconcile
+from ops.tokenize.config import TokenizeConfig
+from ops.tokenize.encode import encode_part
+from ops.tokenizer.files import LoadedTokenizer, limit_threads, load_tokenizer
+
+COPY_BYTES = 1 << 24
+TABLE_ROWS = 8192  # rows of a row group in the document table
+
+
+def run(config: TokenizeConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
+    """Tokenize a corpus (inputs `corpus`, `tokenizer`).
+
+    Every part is encoded into a piece of its own with a completion mark; at the end the pieces are joined in order.
+
+    Memory: one batch of documents with their encodings, and 8 bytes a document of the shard.
+
+    Raises:
+        InputError: when the corpus or the tokenizer cannot be read.
+    """
+    limit_threads(execution.threads)
+    corpus = one(inputs, "corpus")
+    loaded = load_tokenizer(one(inputs, "tokenizer"))
+    names = [path.stem for path in part_paths(corpus)]
+    if not (out / META).exists():
+        for name in track(names, description="tokenize", unit="part"):
+            if not mark_path(out, name).exists():
+                batches = _encode_piece(corpus / f"{name}.parquet", out / f"{name}.bin", loaded, config)
+                write_part(out, name, TOKENIZED, batches, stage="tokenize")
+        _join(names, out, loaded)
+    for name in names:
+        (out / f"{name}.bin").unlink(missing_ok=True)
+        (out / f"{name}.parquet").unlink(missing_ok=True)
+    sums = totals(out, names)
+    counts = {name: sums.counts.get(name, 0) for name in ("in", "out", "tokens", "text_bytes")}
+    bytes_per_token = round(counts["text_bytes"] / counts["tokens"], 4) if counts["tokens"] else None
+    return StageResult(
+        counts=counts,
+        dropped=sums.dropped,
+        checks=[reconcile(sums.counts, sums.dropped), *_checks(out, sums, loaded)],
+        summary={"bytes_per_token": bytes_per_token, "dtype": token_dtype(loaded.vocab_size).name},
+    )
+
+
+def _encode_piece(path: Path, payload: Path, loaded: LoadedTokenizer, config: TokenizeConfig) -> Iterator[Batch]:
+    with atomic_path(payload) as temporary:
+        yield from encode_part(path, temporary, loaded, round_trip_documents=config.round_trip_documents)
+
+
+def _join(names: Sequence[str], out: Path, loaded: LoadedTokenizer) -> None:
+    """Join the pieces into the shard; `tokens.json`, written last, says that it is whole."""
+    dtype = token_dtype(loaded.vocab_size)
+    digest = hashlib.sha256()
+    with atomic_path(out / BIN) as temporary, temporary.open("wb") as joined:
+        for name in names:
+            with (out / f"{name}.bin").open("rb") as piece:
+                while data := piece.read(COPY_BYTES):
+                    digest.update(data)
+                    joined.write(data)
+    lengths = _join_tables(names, out, dtype)
+    write_bytes(out / IDX, index_bytes(lengths, dtype))
+    meta = ShardMeta(
+        dtype=dtype,
+        num_tokens=int(lengths.sum()),
+        num_documents=len(lengths),
+        sha256=digest.hexdigest(),
+        vocab_size=loaded.vocab_size,
+        eod_id=loaded.eod_id,
+        tokenizer_sha256=loaded.sha256,
+    )
+    write_json(out / META, meta.to_json())
+
+
+def _join_tables(names: Sequence[str], out: Path, dtype: np.dtype) -> np.ndarray:
+    """Write `documents.parquet`, with `token_start` counted from the beginning of the shard; returns the lengths."""
+    column = TOKENIZED.get_field_index("token_start")
+    lengths: list[np.ndarray] = []
+    start = 0
+    with parquet_writer(out / DOCUMENTS, TOKENIZED) as writer:
+        for name in names:
+            with pq.ParquetFile(out / f"{name}.parquet") as piece:
+                for batch in piece.iter_batches(batch_size=TABLE_ROWS):
+                    table = pa.Table.from_batches([batch], schema=TOKENIZED)
+                    starts = pa.array(table["token_start"].to_numpy() + start, type=pa.int64())
+                    writer.write_table(table.set_column(column, TOKENIZED.field(column), starts))
+                    lengths.append(table["token_length"].to_numpy())
+            start += (out / f"{name}.bin").stat().st_size // dtype.itemsize
+    return np.concatenate(lengths) if lengths else np.empty(0, np.int64)
+
+
+def _checks(out: Path, sums: Totals, loaded: LoadedTokenizer) -> list[Check]:
+    meta = read_meta(out)
+    ends, payload_tokens, highest, eods_at_ends = 0, (out / BIN).stat().st_size // meta.dtype.itemsize, -1, 0
+    contiguous = True
+    payload = np.memmap(out / BIN, dtype=meta.dtype, mode="r") if payload_tokens else np.empty(0, meta.dtype)
+    with pq.ParquetFile(out / DOCUMENTS) as table:
+        for batch in table.iter_batches(columns=["token_start", "token_length"], batch_size=TABLE_ROWS):
+            starts, lengths = (batch.column(name).to_numpy() for name in ("token_start", "token_length"))
+            after = ends + np.cumsum(lengths)
+            contiguous &= bool((starts == after - lengths).all())
+            if len(after) and after[-1] <= payload_tokens:
+                highest = max(highest, int(payload[ends : after[-1]].max()))
+                eods_at_ends += int(np.count_nonzero(payload[after - 1] == loaded.eod_id))
+            ends = int(after[-1]) if len(after) else ends
+    return [
+        Check(
+            name="lengths_add_up",
+            passed=contiguous and ends == payload_tokens == sums.counts.get("tokens", 0),
+            description="the documents of the table follow each other and cover the tokens of the payload exactly",
+            metadata={"documents": ends, "payload": payload_tokens, "encoded": sums.counts.get("tokens", 0)},
+        ),
+        Check(
+            name="ids_in_vocabulary",
+            passed=highest < loaded.vocab_size,
+            description="every id in the payload is below the vocabulary size",
+            metadata={"highest": highest, "vocab_size": loaded.vocab_size},
+        ),
+        Check(
+            name="eod_ends_documents",
+            passed=eods_at_ends == sums.counts["out"] and sums.counts.get("eod_inside", 0) == 0,
+            description="every document ends with EOD and holds none before",
+            metadata={
+                "documents": sums.counts["out"],
+                "at_ends": eods_at_ends,
+                "inside": sums.counts.get("eod_inside", 0),
+            },
+        ),
+        Check(
+            name="round_trip",
+            passed=sums.counts.get("round_trip_changed", 0) == 0,
+            description="decoding the tokens of the first documents of every part gives their text exactly",
+            metadata={
+                "documents": sums.counts.get("round_trip", 0),
+                "changed": sums.counts.get("round_trip_changed", 0),
+            },
+        ),
+    ]

@@ -1,0 +1,4 @@
+from ops.cli import stage_main
+from ops.tokenizer import INPUTS, TokenizerConfig
+
+raise SystemExit(stage_main("ops.tokenizer", TokenizerConfig, input_names=INPUTS))

@@ -1,0 +1,212 @@
+"""The training loop: a step is a pure function of weights, moments and the number of the step.
+
+Nothing else is carried from one step to the next, neither a data loader's position nor a random state. A run that is
+killed and started again goes through the same numbers, bit for bit on CPU with the same number of threads.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from model.hybrid import HybridLM
+from ops.data import Batch
+from ops.data.token_data import IGNORED
+from ops.errors import InputError, StillhouseError
+from ops.train.config import RunConfig
+from ops.train.distributed import World
+from ops.train.metrics import METRICS, SPEED, MetricsLog
+from ops.train.objective import Objective
+from ops.train.optimizer import AdamW
+from ops.train.schedule import learning_rate
+from ops.train.state import newest_state, restore, save_state, sweep_states
+
+SAVE_EVERY_S = 30.0
+"""Seconds between two states. It decides how much a kill costs, not what comes out."""
+
+REPORT_EVERY_S = 2.0
+NAMED_DOCUMENTS = 100
+
+Track = Callable[[range], Iterator[int]]
+
+
+class NonFiniteError(StillhouseError):
+    """A loss or gradient that is not a number; nothing was updated with it."""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """Everything a run consists of."""
+
+    config: RunConfig
+    identity: str
+    """Fingerprint of what the result depends on: a state of another identity is refused."""
+
+    objective: Objective
+    batches: Callable[[int], Batch]
+    """This process's part of the batch of a step."""
+
+    validate: Callable[[HybridLM], dict[str, Any]]
+    out: Path
+    world: World
+    on_metrics: Callable[[Mapping[str, Any]], None] | None = None
+    track: Track = iter
+    """Wraps the steps that are left, to show progress."""
+
+
+@contextmanager
+def deterministic(*, threads: int, device: str) -> Iterator[None]:
+    """Deterministic algorithms and this number of threads, until the end of the context."""
+    if torch.device(device).type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms, without importing torch._dynamo
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_deterministic_debug_mode(before[1])
+
+
+def fit(run: Run) -> None:
+    """Train to the last step, from the newest state in `run.out` if there is one.
+
+    Leaves the trained weights in `run.objective.model`, `metrics.jsonl`, `speed.jsonl` and the last state.
+
+    Raises:
+        InputError: for a state that cannot be used.
+        NonFiniteError: when loss or gradient is not finite, before the update; names step and documents.
+    """
+    config, world, model = run.config, run.world, run.objective.model
+    optimizer = AdamW(model, config.optimizer)
+    if world.writes:
+        sweep_states(run.out)
+    world.barrier()
+    state = newest_state(run.out, identity=run.identity)
+    world.barrier()  # nobody writes before everybody has looked
+    first = 0
+    if state is not None:
+        restore(state, model=model, optimizer=optimizer)
+        first = state.step
+    log = MetricsLog(run.out / METRICS, size=state.notes["metrics_bytes"] if state else 0) if world.writes else None
+    objective: nn.Module = run.objective
+    if world.size > 1:
+        objective = DistributedDataParallel(run.objective, broadcast_buffers=False)
+    meter = _Meter(run, first)
+
+    def validated(step: int) -> None:
+        started = time.perf_counter()
+        measured = run.validate(model)
+        if not math.isfinite(measured["loss"]):
+            raise NonFiniteError(f"after step {step}: the validation loss is {measured['loss']}")
+        if log is not None:
+            log.append({"step": step, "tokens": step * config.tokens_per_step, "validation": measured})
+        meter.pause(time.perf_counter() - started)
+
+    if first == 0:
+        validated(0)
+    saved_at = time.perf_counter()
+    try:
+        for step in run.track(range(first, config.num_steps)):
+            row = _update(run, objective, optimizer, step)
+            done, last = step + 1, step + 1 == config.num_steps
+            if log is not None and (done % config.log_every_steps == 0 or last):
+                log.append(row)
+            meter.count(row, last=last)
+            if done % config.validate_every_steps == 0 or last:
+                validated(done)
+            if log is not None and (last or time.perf_counter() - saved_at >= SAVE_EVERY_S):
+                notes = {"metrics_bytes": log.sync()}
+                save_state(run.out, identity=run.identity, model=model, optimizer=optimizer, notes=notes)
+                saved_at = time.perf_counter()
+    finally:
+        if log is not None:
+            log.close()
+
+
+def _update(run: Run, objective: nn.Module, optimizer: AdamW, step: int) -> dict[str, Any]:
+    """One update; returns its row of metrics.
+
+    The gradient is that of the mean over all labelled tokens of the global batch, however they are distributed over
+    processes and micro-batches.
+    """
+    config, world, device = run.config, run.world, run.world.device
+    batch = run.batches(step)
+    rows = len(batch.input_ids)
+    size = config.micro_batch_size or rows
+    count = torch.tensor(float(np.count_nonzero(batch.labels != IGNORED)), dtype=torch.float64, device=device)
+    labelled = float(world.sum(count))
+    if labelled == 0:
+        raise InputError(f"step {step}: the batch has no token to predict")
+    optimizer.clear_gradients()
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    for start in range(0, rows, size):
+        part = slice(start, start + size)
+        input_ids, labels, seq_idx = (
+            torch.from_numpy(array[part]).to(device) for array in (batch.input_ids, batch.labels, batch.seq_idx)
+        )
+        more = start + size < rows and isinstance(objective, DistributedDataParallel)
+        with objective.no_sync() if more else nullcontext():  # type: ignore[union-attr]
+            total, reported = objective(input_ids, labels, seq_idx)
+            # DistributedDataParallel averages over processes, hence the factor.
+            (total * (world.size / labelled)).backward()
+        loss += reported.double()
+    gradients = [p.grad for p in run.objective.model.parameters() if p.grad is not None]
+    norm = get_total_norm(gradients)
+    mean_loss, grad_norm = float(world.sum(loss)) / labelled, float(norm)
+    if not (math.isfinite(mean_loss) and math.isfinite(grad_norm)):
+        raise NonFiniteError(
+            f"step {step}: the loss is {mean_loss}, the gradient norm {grad_norm}; nothing was updated. "
+            f"Documents of the batch: {_named(batch)}"
+        )
+    clip_grads_with_norm_(run.objective.model.parameters(), config.optimizer.clip_norm, norm)
+    lr = learning_rate(config.optimizer, config.schedule, step=step, num_steps=config.num_steps)
+    optimizer.update(lr)
+    tokens = (step + 1) * config.tokens_per_step
+    return {"step": step + 1, "tokens": tokens, "loss": mean_loss, "lr": lr, "grad_norm": grad_norm}
+
+
+def _named(batch: Batch) -> str:
+    names = list(dict.fromkeys(name for row in batch.doc_ids for name in row))
+    more = f" and {len(names) - NAMED_DOCUMENTS} more" if len(names) > NAMED_DOCUMENTS else ""
+    return ", ".join(names[:NAMED_DOCUMENTS]) + more
+
+
+class _Meter:
+    """Tokens per second, in `speed.jsonl` and to whoever watches. Validation is not counted."""
+
+    def __init__(self, run: Run, first: int) -> None:
+        self.run = run
+        self.step = first
+        self.since = time.perf_counter()
+        if run.world.writes:
+            path = run.out / SPEED
+            path.touch()
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)  # a kill may have cut its last row
+
+    def pause(self, seconds: float) -> None:
+        self.since += seconds
+
+    def count(self, row: dict[str, Any], *, last: bool) -> None:
+        seconds = time.perf_counter() - self.since
+        if not self.run.world.writes or (seconds < REPORT_EVERY_S and not last):
+            return
+        tokens = (row["step"] - self.step) * self.run.config.tokens_per_step
+        speed = {"step": row["step"], "tokens_per_second": round(tokens / seconds, 1), "seconds": round(seconds, 3)}
+        with (self.run.out / SPEED).open("ab") as stream:
+            stream.write((json.dumps(speed) + "\n").encode())
+        if self.run.on_metrics is not None:
+            self.run.on_metrics({**row, "tokens_per_second": speed["tokens_per_second"]})
+        self.step, self.since = row["step"], time.perf_counter()

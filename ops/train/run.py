@@ -1,0 +1,145 @@
+"""Pretraining as a stage."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from model.hybrid import HybridLM
+from ops.data import Batch, TokenData
+from ops.data.token_data import MANIFEST
+from ops.errors import InputError
+from ops.identity import encode, fingerprint
+from ops.progress import track
+from ops.stage import Check, Execution, Inputs, StageResult, many, one
+from ops.train.config import RunConfig, TrainConfig
+from ops.train.distributed import World, world
+from ops.train.loop import Run, deterministic, fit
+from ops.train.objective import CrossEntropy
+from ops.train.result import check_can_sample, digests, finish, finished, improved
+from ops.train.schedule import phase2_start
+from ops.train.validation import Validation
+from ops.train.vocabulary import FILE, Vocabulary, check_same_size, read_vocabulary
+
+
+def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
+    """Train `config.model` from its initial weights; `out` becomes a `nemotron_h` checkpoint directory.
+
+    Under `torchrun` each process calls this; process 0 writes.
+
+    Raises:
+        InputError: when inputs do not fit each other or the config.
+        NonFiniteError: when training diverges.
+    """
+    training_set, tokenizer = one(inputs, "training_set"), one(inputs, "tokenizer")
+    files = {"training_set": training_set / MANIFEST, "tokenizer": tokenizer / FILE}
+    identity = fingerprint({"stage": "train", "config": encode(config), "inputs": digests(files)})
+    data, vocabulary = open_data(inputs)
+    check_can_sample(config)
+    check_same_size(model=config.model.vocab_size, tokenizer=vocabulary.size, training_set=data.vocab_size)
+    if config.model.eos_token_id != data.eod_id:
+        raise InputError(
+            f"TrainConfig.model.eos_token_id: {config.model.eos_token_id}, "
+            f"but documents of the training set end with token {data.eod_id}"
+        )
+    switch = phase2_start(config)
+    check_phases(data, training_set, {1: switch, 2: config.num_steps - switch})
+
+    with deterministic(threads=execution.threads, device=execution.device), world(execution.device) as here:
+        if (result := finished(out, identity=identity)) is not None:
+            return result
+        validation = make_validation(config, data, training_set, vocabulary, here)
+        model = HybridLM.create(config.model, seed=config.seed, device=here.device)
+
+        def batches(step: int) -> Batch:
+            phase, start = (1, 0) if step < switch else (2, switch)
+            return read_batch(config, data, here, phase=phase, step=step - start)
+
+        this = Run(
+            config=config,
+            identity=identity,
+            objective=CrossEntropy(model, z_loss=config.z_loss),
+            batches=batches,
+            validate=validation.measure,
+            out=out,
+            world=here,
+            on_metrics=execution.on_metrics,
+            track=progress("pretrain", here),
+        )
+        fit(this)
+
+        def checks(before: dict[str, Any], after: dict[str, Any]) -> list[Check]:
+            initial = improved(
+                "validation_loss_improved",
+                before["loss"],
+                after["loss"],
+                description="the validation loss is below that of the initial weights",
+            )
+            unigrams = improved(
+                "beats_unigrams",
+                validation.unigram_loss(),
+                after["loss"],
+                description="the validation loss is below the best that a model without context can reach",
+                blocking=False,
+            )
+            return [initial, unigrams]
+
+        flops_per_token = config.model.training_flops_per_token(config.seq_len)
+        return finish(this, tokenizer=tokenizer, flops_per_token=flops_per_token, checks=checks)
+
+
+def open_data(inputs: Inputs) -> tuple[TokenData, Vocabulary]:
+    """The training set over its shards, and the tokenizer that made them.
+
+    Raises:
+        InputError: when they do not belong together.
+    """
+    training_set, tokenizer = one(inputs, "training_set"), one(inputs, "tokenizer")
+    data = TokenData.open(training_set, many(inputs, "tokens"))
+    vocabulary = read_vocabulary(tokenizer)
+    made_by = json.loads((training_set / MANIFEST).read_bytes())["tokenizer_sha256"]
+    if digests({"tokenizer": tokenizer / FILE})["tokenizer"] != made_by:
+        raise InputError(f"{tokenizer / FILE}: is not the tokenizer that made the tokens of {training_set}")
+    return data, vocabulary
+
+
+def make_validation(
+    config: RunConfig, data: TokenData, training_set: Path, vocabulary: Vocabulary, here: World
+) -> Validation:
+    """The validation sample that a run config asks for."""
+    return Validation(
+        data,
+        training_set,
+        token_bytes=vocabulary.token_bytes,
+        num_sequences=config.validation_sequences,
+        batch_size=config.batch_size,
+        seq_len=config.seq_len,
+        world=here,
+    )
+
+
+def read_batch(config: RunConfig, data: TokenData, here: World, *, phase: int, step: int) -> Batch:
+    """This process's part of a batch; `step` counts from the beginning of the phase."""
+    return data.batch(
+        phase=phase,
+        step=step,
+        batch_size=config.batch_size,
+        seq_len=config.seq_len,
+        seed=config.seed,
+        rank=here.rank,
+        world_size=here.size,
+    )
+
+
+def check_phases(data: TokenData, training_set: Path, steps: dict[int, int]) -> None:
+    """Raise InputError for a phase that has steps and no tokens."""
+    for phase, count in steps.items():
+        if count and not data.num_tokens("train", phase):
+            raise InputError(f"{training_set}: phase {phase} has no tokens, but {count} steps are to read it")
+
+
+def progress(name: str, here: World) -> Callable[[range], Iterator[int]]:
+    """Progress of the process that writes."""
+    if not here.writes:
+        return iter
+    return lambda steps: track(steps, description=name, unit="step")
