@@ -53,15 +53,16 @@ def save_checkpoint(
     for name, shard in zip(names, shards, strict=True):
         # A clone each: safetensors refuses tensors that share memory, as a tied projection does.
         contents = {key: tensor.to("cpu", copy=True).contiguous() for key, tensor in shard.items()}
-        partial = folder / f".{name}.partial"
+        partial = folder / f".{name}.tmp"
         save_file(contents, partial, metadata={"format": "pt"})
+        partial.chmod(0o644)  # safetensors leaves it readable by its owner alone
         os.replace(partial, folder / name)
     if len(shards) > 1:
         total = sum(tensor.nbytes for tensor in tensors.values())
         weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
         _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
     for source in tokenizer_files:
-        partial = folder / f".{source.name}.partial"
+        partial = folder / f".{source.name}.tmp"
         shutil.copyfile(source, partial)
         os.replace(partial, folder / source.name)
     config = model.config
@@ -171,6 +172,6 @@ def _some(names: list[str], limit: int = 5) -> str:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.tmp")
     partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     os.replace(partial, path)

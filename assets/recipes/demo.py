@@ -23,22 +23,22 @@ PLANTED_TASKS = (
 
 
 def demo() -> Recipe:
-    """Two sample crawls, a teacher of about 2 M parameters, and two students of about 60 %."""
+    """Two sample crawls, a teacher of 1.4 M parameters, and two students of about two thirds."""
     sample = SampleCrawlConfig(eval_tasks=PLANTED_TASKS)
     teacher = HybridConfig(
         pattern="M-M-M*-M-M-",
         vocab_size=VOCAB_SIZE,
-        d_model=128,
-        intermediate_size=384,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        d_model=96,
+        intermediate_size=288,
+        num_attention_heads=3,
+        num_key_value_heads=1,
         head_dim=32,
-        mamba_num_heads=8,
+        mamba_num_heads=6,
         mamba_head_dim=32,
         ssm_state_size=32,
         n_groups=2,
         chunk_size=32,
-        initializer_range=width_scaled_std(128),
+        initializer_range=width_scaled_std(96),
         bos_token_id=0,
         eos_token_id=0,
         pad_token_id=1,
@@ -48,7 +48,7 @@ def demo() -> Recipe:
         schedule=WSDConfig(warmup_steps=10, decay_fraction=0.5),
         batch_size=8,
         seq_len=256,
-        total_tokens=400_000,
+        total_tokens=200_000,
     )
     return Recipe(
         name="demo",
@@ -65,7 +65,7 @@ def demo() -> Recipe:
             schedule=WSDConfig(warmup_steps=20, decay_fraction=0.3),
             batch_size=8,
             seq_len=256,
-            total_tokens=1_500_000,
+            total_tokens=700_000,
         ),
         importance=ImportanceConfig(num_samples=64, seq_len=256, depth_num_samples=8, depth_steps=4),
         students=(

@@ -26,7 +26,7 @@ from ops.train.state import remove_states
 from ops.train.vocabulary import FILE, tokenizer_files
 
 RESULT = "result.json"
-LEFTOVERS = (".*.tmp", ".*.partial")
+LEFTOVERS = (".*.tmp",)
 
 
 def finished(out: Path, *, identity: str) -> StageResult | None:
