@@ -48,7 +48,7 @@ format: setup  ## ruff's formatting
 	$(BIN)/ruff format .
 
 bench: setup  ## speed, side by side with peers
-	$(BIN)/python -m pytest tests/benchmarks -n 0 -s -o python_files='bench_*.py'
+	$(BIN)/python -m pytest tests/benchmarks -n 0 -s -o python_files=bench_*.py -o python_functions=bench_*
 
 clean:  ## remove the environment and the state of Dagster; the store stays
 	rm -rf $(VENV) .dagster
