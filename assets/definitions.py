@@ -3,11 +3,12 @@
 import warnings
 
 import dagster as dg
-from dagster import BetaWarning, SupersessionWarning
+from dagster import BetaWarning, PreviewWarning, SupersessionWarning
 
-# BackfillPolicy and the Multi-to-single mapping are beta, and the `dagster` commands point to `dg` each time.
+# BackfillPolicy and the multi-to-single mapping are beta, a Pipes attribute is in preview, `dagster` points to `dg`.
 warnings.filterwarnings("ignore", category=BetaWarning)
 warnings.filterwarnings("ignore", category=SupersessionWarning)
+warnings.filterwarnings("ignore", category=PreviewWarning)
 
 from assets.factory import make_asset  # noqa: E402
 from assets.graph import build_graph  # noqa: E402

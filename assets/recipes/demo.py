@@ -23,10 +23,10 @@ PLANTED_TASKS = (
 
 
 def demo() -> Recipe:
-    """Two sample crawls, a teacher of 1.4 M parameters, and two students of about two thirds."""
+    """Two sample crawls, a teacher of 1.3 M parameters, and two students of about two thirds."""
     sample = SampleCrawlConfig(eval_tasks=PLANTED_TASKS)
     teacher = HybridConfig(
-        pattern="M-M-M*-M-M-",
+        pattern="M-M-M*-M-",
         vocab_size=VOCAB_SIZE,
         d_model=96,
         intermediate_size=288,
@@ -48,7 +48,7 @@ def demo() -> Recipe:
         schedule=WSDConfig(warmup_steps=10, decay_fraction=0.5),
         batch_size=8,
         seq_len=256,
-        total_tokens=200_000,
+        total_tokens=150_000,
     )
     return Recipe(
         name="demo",
@@ -63,9 +63,9 @@ def demo() -> Recipe:
             model=teacher,
             optimizer=AdamWConfig(peak_lr=4e-3),
             schedule=WSDConfig(warmup_steps=20, decay_fraction=0.3),
-            batch_size=8,
+            batch_size=16,
             seq_len=256,
-            total_tokens=700_000,
+            total_tokens=600_000,
         ),
         importance=ImportanceConfig(num_samples=64, seq_len=256, depth_num_samples=8, depth_steps=4),
         students=(
@@ -78,9 +78,9 @@ def demo() -> Recipe:
             Student(
                 name="depth",
                 description="shallower: the least useful layers left out",
-                prune=PruneConfig(depth=DepthTarget(num_layers=8, keep={"*": 1})),
+                prune=PruneConfig(depth=DepthTarget(num_layers=7, keep={"*": 1})),
                 distill=distill,
             ),
         ),
-        evaluate=EvaluateConfig(max_validation_tokens=40_000, max_seq_len=256, task_limit=40),
+        evaluate=EvaluateConfig(max_validation_tokens=40_000, max_seq_len=256, task_limit=25),
     )

@@ -108,7 +108,7 @@ def _tasks(family: Sequence[Mapping[str, Any]]) -> Section:
     for name, task in sorted(family[0]["tasks"].items()):
         choice = "accuracy_per_byte" in task
         key = "accuracy_per_byte" if choice else "bits_per_byte"
-        cells = [_number(row["tasks"][name][key], 3) for row in family]
+        cells = [_number(row["tasks"][name].get(key), 3) for row in family]
         guess = _number(task["random_accuracy"], 3) if choice else ""
         rows.append([name, "accuracy" if choice else "bits/byte", f"{task['documents']:,}", guess, *cells])
     columns = ["task", "measure", "items", "guess", *(row["model"] for row in family)]
@@ -145,11 +145,9 @@ def _caught(caught: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def _sources(family: Sequence[Mapping[str, Any]]) -> Section:
-    names = [row["source"] for row in family[0]["sources"]]
-    tables = [{row["source"]: row for row in model["sources"]} for model in family]
     rows = [
-        [name, f"{tables[0][name]['tokens']:,}", *(_number(table[name]["bits_per_byte"], 4) for table in tables)]
-        for name in names
+        [name, f"{first['tokens']:,}", *(_number(model["sources"][name]["bits_per_byte"], 4) for model in family)]
+        for name, first in sorted(family[0]["sources"].items())
     ]
     columns = ["source", "tokens", *(model["model"] for model in family)]
     return "Held-out text by source", "Bits per byte.", columns, rows

@@ -162,7 +162,8 @@ def test_another_process_and_another_store_give_the_same_bytes(run: Mapping[str,
         "import dagster as dg\n"
         "from tests.assets.test_chain import materialize\n"
         "from tests.assets.tiny import tiny_settings\n"
-        "materialize(tiny_settings(), dg.DagsterInstance.ephemeral())\n"
+        "if __name__ == '__main__':\n"
+        "    materialize(tiny_settings(), dg.DagsterInstance.ephemeral())\n"
     )
     env = {**os.environ, "STILLHOUSE_STORE": str(tmp_path / "store"), "PYTHONPATH": os.getcwd()}
     random.seed(0)
