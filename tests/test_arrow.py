@@ -67,8 +67,8 @@ def test_model_and_kernels_import_where_only_torch_numpy_and_safetensors_are() -
     code = f"""
 import sys, importlib
 class Hide:
-    hidden = {{"dagster", "polars", "pyarrow", "transformers", "datasets", "trafilatura", "tokenizers", "fsspec", "s3fs",
-              "lxml", "selectolax", "fastwarc", "resiliparse", "tqdm", "pandas", "scipy"}}
+    hidden = {{"dagster", "polars", "pyarrow", "transformers", "datasets", "tokenizers", "fsspec", "s3fs", "lxml",
+              "selectolax", "fastwarc", "resiliparse", "tqdm", "pandas", "scipy"}}
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.hidden:
             raise ModuleNotFoundError(name, name=name)

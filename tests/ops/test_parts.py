@@ -96,7 +96,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         run_parts(tmp_path, tmp_path / "out", SCHEMA, drop_odd, stage="s")
     path = tmp_path / "part-00000.parquet"
     path.write_bytes(b"garbage")
-    with pytest.raises(InputError, match="part-00000.parquet: not a readable Parquet file"):
+    with pytest.raises(InputError, match=r"part-00000\.parquet: not a readable Parquet file"):
         run_parts(tmp_path, tmp_path / "out", SCHEMA, drop_odd, stage="s")
     write_rows(path, rows([1]), SCHEMA)
     with pytest.raises(InputError, match=r"lacks the columns \['text'\]"):
@@ -104,7 +104,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         totals(tmp_path / "out", ["part-00000"])
     (tmp_path / "x.json").write_text("{")
-    with pytest.raises(InputError, match="x.json: not JSON"):
+    with pytest.raises(InputError, match=r"x\.json: not JSON"):
         read_json(tmp_path / "x.json")
 
 

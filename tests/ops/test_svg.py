@@ -1,6 +1,7 @@
 """Charts: well-formed, all points inside, round ticks that cover the data."""
 
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ def test_ticks_cover_the_range_with_equal_steps(left: float, right: float) -> No
     assert found[0] <= low + slack
     assert found[-1] >= high - slack
     assert 2 <= len(found) <= 12
-    assert all(abs((b - a) - step) <= slack + 1e-9 * abs(b) for a, b in zip(found, found[1:], strict=False))
+    assert all(abs((b - a) - step) <= slack + 1e-9 * abs(b) for a, b in pairwise(found))
 
 
 @given(st.dictionaries(st.text(min_size=1), st.lists(st.tuples(numbers, numbers), max_size=5), max_size=4))
