@@ -140,7 +140,10 @@ def _caught(caught: Sequence[Mapping[str, Any]]) -> Section:
         ]
         for row in caught
     ]
-    sentence = "What the sample crawl holds on purpose, and what became of it."
+    sentence = (
+        "What the sample crawl holds on purpose, and what became of it. Of a pair of duplicates one is kept, which "
+    )
+    sentence += "may be the planted one; a bad charset is decoded, with what cannot be decoded counted."
     return "Planted and caught", sentence, ["kind", "planted", "outcomes"], rows
 
 

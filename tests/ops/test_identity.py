@@ -57,7 +57,7 @@ def test_class_bool_int_and_float_are_told_apart() -> None:
 @pytest.mark.parametrize(
     "value",
     [len, Path("x"), {1, 2}, math.nan, math.inf, b"x", object(), Mutable(), {1: "a"}, lambda: 0, Outer],
-    ids=str,
+    ids=["builtin", "path", "set", "nan", "inf", "bytes", "object", "mutable", "keys", "lambda", "class"],
 )
 def test_what_has_no_exact_encoding_is_refused_with_its_place(value: Any) -> None:
     with pytest.raises(InputError, match=r"config\.extra\['key'\]"):
