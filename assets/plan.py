@@ -92,18 +92,18 @@ def render(recipe: Recipe, *, tflops: float, mfu: float) -> str:
     rows = plan(recipe)
     lines = [f"{recipe.name}: {recipe.description}", ""]
     lines.append(
-        f"{'model':<20}{'parameters':>14}{'tokens':>10}{'steps':>10}{'FLOPs':>11}{'GPU-hours':>12}{'weights':>11}"
+        f"{'model':<20}{'parameters':>14}{'tokens':>10}{'steps':>10}{'FLOPs':>11}{'GPU-hours':>15}{'weights':>11}"
     )
     for row in rows:
         hours = row.flops / (tflops * 1e12 * mfu) / 3600
         params = ("<= " if row.at_most else "") + amount(row.params)
-        cells = f"{params:>14}{amount(row.tokens):>10}{row.steps:>10,}{row.flops:>11.2e}{hours:>12,.2f}"
+        cells = f"{params:>14}{amount(row.tokens):>10}{row.steps:>10,}{row.flops:>11.2e}{hours:>15,.2f}"
         lines.append(f"{row.asset:<20}{cells}{amount(2 * row.params) + 'B':>11}")
     total = sum(row.flops for row in rows)
     vocabulary = max(row.params for row in rows)
     longest = max(row.tokens for row in rows)
     lines += [
-        f"{'in all':<20}{'':>34}{total:>11.2e}{total / (tflops * 1e12 * mfu) / 3600:>12,.2f}",
+        f"{'in all':<20}{'':>34}{total:>11.2e}{total / (tflops * 1e12 * mfu) / 3600:>15,.2f}",
         "",
         f"GPU-hours at {tflops:g} TFLOP/s peak and {mfu:.0%} of it. Weights in bf16.",
         f"Storage: at most {amount(4 * longest)}B of token shards (4 bytes a token, if none is read twice), "

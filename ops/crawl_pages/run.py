@@ -30,6 +30,8 @@ FETCHES_IN_FLIGHT = 8
 """Ranged reads under way at once. Common Crawl asks for few."""
 
 MAX_MISMATCH_SHARE = 0.01
+FILES_SHOWN = 100
+"""File names that the record lists; all of them are in the manifest."""
 
 
 def run(
@@ -57,7 +59,13 @@ def run(
             batches = _read_part(config, manifest["crawl"], source, part_rows)
             write_part(out, name, PAGES, batches, stage=STAGE)
     result = totals(out, list(parts or {"part-00000": []}))
-    return StageResult(counts=result.counts, dropped=result.dropped, checks=_checks(result, rows))
+    files = sorted({row["warc_filename"] for row in rows})
+    return StageResult(
+        counts={**result.counts, "warc_files": len(files)},
+        dropped=result.dropped,
+        checks=_checks(result, rows),
+        summary={"warc_files": files[:FILES_SHOWN]},
+    )
 
 
 def _source(kind: str, inputs: Inputs, execution: Execution, retry: RetryPolicy) -> Source:

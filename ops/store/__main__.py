@@ -12,6 +12,7 @@ An artefact is named by its path below the store, such as `teacher/1-4f0c9a1b2c3
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -184,4 +185,5 @@ def _adopt(store: Store, arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `... | head` ends us quietly
     sys.exit(main())
