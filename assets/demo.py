@@ -14,8 +14,9 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from assets.definitions import build_definitions
 from assets.factory import make_resolver
-from assets.graph import Node, build_graph
+from assets.graph import build_graph
 from assets.jobs import Layer, make_layers
+from assets.node import Node
 from assets.resolve import partition_keys
 from assets.resources import StoreResource
 from assets.settings import Settings, load_settings

@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from assets.graph import Node
 from assets.metadata import combined, metadata_of
+from assets.node import Node
 from assets.partitions import mapping, partitions_of
 from assets.resolve import Resolver
 from assets.resources import LauncherResource, StoreResource

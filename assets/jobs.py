@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from assets.graph import Node, Scope
+from assets.node import Node, Scope
 
 INGEST = "ingest"
 SCOPES: tuple[Scope, ...] = ("bucket", "crawl", "whole")

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.graph import Node
+from assets.node import Node
 from assets.recipes.recipe import Recipe
 from assets.resolve import BUCKET_DIGITS
 

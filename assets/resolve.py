@@ -7,7 +7,7 @@ feeds a newer one unnoticed.
 
 from collections.abc import Callable, Mapping
 
-from assets.graph import Node
+from assets.node import Node
 from ops.errors import ArtifactMissing, ArtifactRejected
 from ops.execute import Request, identify
 from ops.stage import Execution

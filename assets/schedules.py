@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from assets.graph import Node, Scope
 from assets.jobs import INGEST, Layer, make_layers
+from assets.node import Node, Scope
 from assets.resolve import partition_keys
 from assets.settings import Settings
 

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from assets.definitions import build_definitions, defs
-from assets.graph import Node, build_graph
+from assets.graph import build_graph
 from assets.jobs import INGEST, make_layers
+from assets.node import Node
 from assets.partitions import partitions_of
 from assets.recipes import RECIPES
 from assets.resolve import Resolver, partition_keys

@@ -1,0 +1,210 @@
+"""The data half of the graph: from the crawl to the training set."""
+
+from dataclasses import replace
+from typing import Any
+
+from assets.node import Node
+from assets.recipes.recipe import Recipe
+from ops.crawl_manifest.config import CommonCrawl, CrawlManifestConfig, SampleSource, WarcFiles
+from ops.execute import Stage
+from ops.tokenizer.config import FromCheckpoint, TrainBPE
+from ops.url_list.config import UrlListConfig
+
+
+def crawl_nodes(recipe: Recipe) -> list[Node]:
+    nodes: list[Node] = []
+    sampled = {"sample_crawl": ("sample_crawl",)} if isinstance(recipe.source, SampleSource) else {}
+    source = "warcs" if isinstance(recipe.source, WarcFiles | CommonCrawl) else None
+    selected = isinstance(recipe.source, CommonCrawl)
+    list_sha256 = recipe.source.url_list_sha256 if isinstance(recipe.source, CommonCrawl) else None
+    if list_sha256:
+        nodes.append(
+            Node(
+                asset="url_list",
+                group="crawl",
+                stage=Stage(package="ops.url_list", version="1"),
+                config=UrlListConfig(sha256=list_sha256),
+                deps={},
+                checks=("not_empty",),
+                description="The addresses to take from Common Crawl.",
+                kinds=("file",),
+                source="urls",
+            )
+        )
+    if sampled:
+        nodes.append(
+            Node(
+                asset="sample_crawl",
+                group="crawl",
+                stage=Stage(package="ops.sample_crawl", version="1", observes=True),
+                config=recipe.sample_crawl,
+                deps={},
+                checks=("every_carrier_present",),
+                description="WARC files rendered from the documentation of installed packages, with planted faults.",
+                kinds=("python",),
+            )
+        )
+    nodes.append(
+        Node(
+            asset="crawl_manifest",
+            group="crawl",
+            stage=Stage(package="ops.crawl_manifest", version="1", observes=True),
+            config=CrawlManifestConfig(crawl=recipe.crawls[0], source=recipe.source, num_buckets=recipe.num_buckets),
+            scope="crawl",
+            deps={"url_list": ("url_list",)} if list_sha256 else sampled,
+            checks=("not_empty", "nothing_vanishes", "everything_found") if selected else ("not_empty",),
+            description="What belongs to a crawl: its WARC files or selected index rows, each in its bucket.",
+            kinds=("parquet", "polars"),
+            at_partition=lambda config, crawl, _: replace(config, crawl=crawl),
+            source=source,
+            pool="network",
+        )
+    )
+    nodes.append(
+        Node(
+            asset="pages",
+            group="crawl",
+            stage=Stage(package="ops.crawl_pages", version="1"),
+            config=recipe.pages,
+            scope="bucket",
+            deps={"crawl_manifest": ("crawl_manifest",), **sampled},
+            checks=("nothing_vanishes", "every_record_accounted", "every_byte_accounted", "payload_digests"),
+            description="HTML pages from WARC records, each with its file, offset and digest.",
+            kinds=("parquet",),
+            at_partition=lambda config, _, bucket: replace(config, bucket=int(bucket)),
+            source=source,
+            pool="network",
+        )
+    )
+    return nodes
+
+
+def corpus_nodes(recipe: Recipe) -> list[Node]:
+    def node(asset: str, package: str, config: Any, parents: dict[str, str], description: str, **more: Any) -> Node:
+        return Node(
+            asset=asset,
+            group=more.pop("group", "corpus"),
+            stage=Stage(package=package, version="1", observes=more.pop("observes", False)),
+            config=config,
+            scope=more.pop("scope", "bucket"),
+            deps={name: (parent,) for name, parent in parents.items()},
+            checks=more.pop("checks", ("nothing_vanishes",)),
+            description=description,
+            kinds=more.pop("kinds", ("parquet",)),
+            **more,
+        )
+
+    return [
+        node(
+            "documents",
+            "ops.extract",
+            recipe.extract,
+            {"pages": "pages"},
+            "Text with LaTeX, code and tables from the main content of each page.",
+            checks=("nothing_vanishes", "formulas_found", "formulas_by_carrier_add_up"),
+        ),
+        node(
+            "cleaned",
+            "ops.clean",
+            recipe.clean,
+            {"documents": "documents"},
+            "Documents without boilerplate, every formula kept or listed.",
+            checks=("nothing_vanishes", "formulas_reconcile", "cleaner_kept_the_contract"),
+        ),
+        node(
+            "scored",
+            "ops.score",
+            recipe.score,
+            {"cleaned": "cleaned"},
+            "Documents with their language and a 0 to 5 mathematics score.",
+            observes=True,
+        ),
+        node(
+            "minhash",
+            "ops.minhash",
+            recipe.minhash,
+            {"scored": "scored"},
+            "Exact digests and MinHash signatures.",
+            kinds=("parquet", "numpy"),
+        ),
+        node(
+            "dedup_clusters",
+            "ops.dedup_clusters",
+            recipe.dedup_clusters,
+            {"minhash": "minhash"},
+            "Clusters of duplicates over all crawls, each with its survivor.",
+            scope="whole",
+            checks=("nothing_vanishes", "similar_to_survivor"),
+        ),
+        node(
+            "deduplicated",
+            "ops.deduplicate",
+            recipe.deduplicate,
+            {"scored": "scored", "dedup_clusters": "dedup_clusters"},
+            "One document of each cluster.",
+        ),
+        node(
+            "eval_tasks",
+            "ops.eval_tasks",
+            recipe.eval_tasks,
+            {},
+            "Evaluation items: what the models are measured on and the corpus is kept clean of.",
+            group="evaluate",
+            scope="whole",
+            observes=True,
+            source="eval",
+            checks=("every_task_has_documents",),
+        ),
+        node(
+            "corpus",
+            "ops.decontaminate",
+            recipe.decontaminate,
+            {"deduplicated": "deduplicated", "eval_tasks": "eval_tasks"},
+            "The corpus: documents that hold no evaluation item.",
+        ),
+    ]
+
+
+def token_nodes(recipe: Recipe) -> list[Node]:
+    adopted = isinstance(recipe.tokenizer.source, FromCheckpoint)
+    trained = isinstance(recipe.tokenizer.source, TrainBPE)
+    return [
+        Node(
+            asset="tokenizer",
+            group="tokens",
+            stage=Stage(package="ops.tokenizer", version="1", observes=True),
+            config=recipe.tokenizer,
+            deps={"corpus": ("corpus",)},
+            checks=("round_trip", "vocabulary_full") if trained else ("round_trip",),
+            description="Byte-level BPE trained on the corpus, or a named one.",
+            kinds=("huggingface",),
+            source="teacher" if adopted else None,
+        ),
+        Node(
+            asset="tokens",
+            group="tokens",
+            stage=Stage(package="ops.tokenize", version="1"),
+            config=recipe.tokenize,
+            scope="bucket",
+            deps={"corpus": ("corpus",), "tokenizer": ("tokenizer",)},
+            checks=("nothing_vanishes", "lengths_add_up", "ids_in_vocabulary", "eod_ends_documents", "round_trip"),
+            description="Megatron .bin/.idx shards and a table that leads from each token to its WARC record.",
+            kinds=("numpy", "parquet"),
+        ),
+        Node(
+            asset="training_set",
+            group="tokens",
+            stage=Stage(package="ops.training_set", version="1"),
+            config=recipe.training_set,
+            deps={"tokens": ("tokens",)},
+            checks=(
+                "nothing_vanishes",
+                "no_cluster_straddles",
+                "training_not_empty",
+                "validation_not_empty",
+                "phase_2_not_empty",
+            ),
+            description="Which document trains in which phase and which is held out.",
+            kinds=("parquet",),
+        ),
+    ]

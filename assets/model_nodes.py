@@ -1,0 +1,108 @@
+"""The model half of the graph: teacher, students, evaluations."""
+
+from assets.node import Node
+from assets.recipes.recipe import Recipe
+from ops.adopt.config import AdoptConfig
+from ops.execute import Stage
+
+MODEL = ("finite_weights", "parameter_count")
+DATA = {"training_set": ("training_set",), "tokens": ("tokens",)}
+
+
+def pretrain_nodes(recipe: Recipe) -> list[Node]:
+    adopted = isinstance(recipe.teacher, AdoptConfig)
+    package = "ops.adopt" if adopted else "ops.train"
+    return [
+        Node(
+            asset="teacher",
+            group="pretrain",
+            stage=Stage(package=package, version="1", observes=adopted),
+            config=recipe.teacher,
+            deps={"tokenizer": ("tokenizer",)} if adopted else {**DATA, "tokenizer": ("tokenizer",)},
+            checks=MODEL if adopted else ("validation_loss_improved", "beats_unigrams", *MODEL),
+            description="The parent model: a hybrid Mamba-Transformer in Hugging Face nemotron_h layout.",
+            kinds=("pytorch", "huggingface"),
+            heavy=True,
+            source="teacher" if adopted else None,
+            pool="gpu",
+        )
+    ]
+
+
+def compress_nodes(recipe: Recipe) -> list[Node]:
+    nodes = [
+        Node(
+            asset="importance",
+            group="compress",
+            stage=Stage(package="ops.importance", version="1"),
+            config=recipe.importance,
+            deps={"teacher": ("teacher",), **DATA},
+            checks=("finite",),
+            description="How much each channel, head and layer of the teacher matters, from one forward-only pass.",
+            kinds=("pytorch",),
+            heavy=True,
+            pool="gpu",
+        )
+    ]
+    for student in recipe.students:
+        nodes.append(
+            Node(
+                asset=f"pruned_{student.name}",
+                group="compress",
+                stage=Stage(package="ops.prune", version="1"),
+                config=student.prune,
+                deps={"teacher": ("teacher",), "importance": ("importance",), "tokenizer": ("tokenizer",)},
+                checks=("parameter_count", "reloads", "smaller"),
+                description=f"The teacher sorted by importance and sliced: {student.description}.",
+                kinds=("pytorch", "huggingface"),
+                heavy=True,
+            )
+        )
+        nodes.append(
+            Node(
+                asset=f"student_{student.name}",
+                group="compress",
+                stage=Stage(package="ops.distill", version="1"),
+                config=student.distill,
+                deps={
+                    "student": (f"pruned_{student.name}",),
+                    "teacher": ("teacher",),
+                    "tokenizer": ("tokenizer",),
+                    **DATA,
+                },
+                checks=("validation_kl_improved", "validation_loss_improved", *MODEL),
+                description=f"Distilled from the teacher: {student.description}.",
+                kinds=("pytorch", "huggingface"),
+                heavy=True,
+                pool="gpu",
+            )
+        )
+    return nodes
+
+
+def checkpoints(recipe: Recipe) -> list[str]:
+    """Assets of the family that are evaluated: the teacher and each student before and after distillation."""
+    return ["teacher", *(f"{kind}_{student.name}" for student in recipe.students for kind in ("pruned", "student"))]
+
+
+def evaluate_nodes(recipe: Recipe) -> list[Node]:
+    return [
+        Node(
+            asset=f"evaluation_{checkpoint}",
+            group="evaluate",
+            stage=Stage(package="ops.evaluate", version="1"),
+            config=recipe.evaluate,
+            deps={
+                "checkpoint": (checkpoint,),
+                "tokenizer": ("tokenizer",),
+                "eval_tasks": ("eval_tasks",),
+                **DATA,
+            },
+            checks=("finite", "better_than_uniform"),
+            description=f"Bits per byte, tasks, speed and memory of {checkpoint}.",
+            kinds=("pytorch",),
+            heavy=True,
+            pool="gpu",
+        )
+        for checkpoint in checkpoints(recipe)
+    ]
