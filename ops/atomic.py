@@ -48,3 +48,10 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: no such file") from None
     except ValueError as error:
         raise InputError(f"{path}: not JSON: {error}") from error
+
+
+def sweep(directory: Path) -> None:
+    """Remove the temporary files that a killed attempt left (`.*.tmp`)."""
+    for path in directory.rglob(".*.tmp"):
+        if path.is_file():
+            path.unlink()

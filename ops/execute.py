@@ -19,11 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ops.atomic import sweep
 from ops.errors import InputError
 from ops.identity import encode, fingerprint
 from ops.stage import Execution, StageResult
 from ops.store import ArtifactId, Cost, Record, Store
-from ops.store.files import describe, sweep
+from ops.store.files import describe
 from ops.store.record import content_digest
 from ops.store.store import clear_errors
 

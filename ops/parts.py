@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ops.atomic import atomic_path, read_json, write_bytes, write_json  # noqa: F401
+from ops.atomic import atomic_path, read_json, write_json
 from ops.errors import InputError
 from ops.progress import track
 from ops.schema import DROPPED

@@ -8,10 +8,10 @@ import torch
 
 from model.checkpoint import load_checkpoint, save_checkpoint
 from ops.adopt.config import AdoptConfig
-from ops.atomic import read_json
+from ops.atomic import read_json, sweep
 from ops.errors import InputError
 from ops.stage import Execution, Inputs, StageResult, one
-from ops.train.result import clear_model_errors, finite_weights, parameter_count, sweep
+from ops.train.result import clear_model_errors, finite_weights, parameter_count
 from ops.train.vocabulary import FILE, check_same_size, read_vocabulary, tokenizer_files
 
 READ = ("config.json", "*.safetensors", "model.safetensors.index.json", "tokenizer*.json", "special_tokens_map.json")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from ops.atomic import read_json
 from ops.errors import InputError
-from ops.parts import read_json, read_rows
+from ops.parts import read_rows
 
 MANIFEST = pa.schema(
     [

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ops.atomic import read_json, write_json
 from ops.crawl_manifest.columnar import index_files, look_up, open_source, read_url_list
 from ops.crawl_manifest.config import CommonCrawl, CrawlManifestConfig, SampleSource, WarcFiles
 from ops.crawl_manifest.rows import MANIFEST, Row, number_whole_files
 from ops.crawl_manifest.selection import Found, Wanted, sort_out, wanted_urls, write_evidence, write_ranged
 from ops.errors import InputError
-from ops.parts import parquet_writer, read_json, write_json, write_rows
+from ops.parts import parquet_writer, write_rows
 from ops.progress import track
 from ops.stage import Check, Execution, Inputs, StageResult, one, reconcile
 from ops.warc.source import Source

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ops.atomic import write_json
 from ops.dedup_clusters.cluster import cluster
 from ops.dedup_clusters.config import DedupClustersConfig
 from ops.dedup_clusters.documents import I64, Documents
-from ops.parts import parquet_writer, write_json
+from ops.parts import parquet_writer
 from ops.stage import Check, Execution, Inputs, StageResult, many
 
 CLUSTERS = pa.schema(

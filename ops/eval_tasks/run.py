@@ -7,11 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from ops.atomic import write_json
 from ops.errors import InputError
 from ops.eval_tasks.config import EvalTasksConfig, TaskSpec
 from ops.eval_tasks.documents import READERS, Document
 from ops.eval_tasks.sources import file_digest, package_version, task_file
-from ops.parts import parquet_writer, write_json
+from ops.parts import parquet_writer
 from ops.progress import track
 from ops.stage import Check, Execution, Inputs, StageResult
 

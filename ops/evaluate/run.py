@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from model.hybrid import HybridLM
+from ops.atomic import read_json, write_json
 from ops.data import TokenData
 from ops.errors import InputError
 from ops.evaluate.config import EvaluateConfig
@@ -18,7 +19,7 @@ from ops.evaluate.metrics import task_scores
 from ops.evaluate.requests import Task, read_task, score, task_names
 from ops.evaluate.speed import measure_speed
 from ops.evaluate.validation import validation_scores
-from ops.parts import read_json, write_json, write_rows
+from ops.parts import write_rows
 from ops.stage import Check, Execution, Inputs, StageResult, many, one
 from ops.train.loop import deterministic
 from ops.train.result import load_model

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from model.hybrid import HybridLM
 from model.slicing import LAYER_AXES
+from ops.atomic import read_json, write_bytes, write_json
 from ops.data import Batch, TokenData
 from ops.errors import InputError
 from ops.importance.activations import TOKENS, Statistics, scoring
 from ops.importance.config import ImportanceConfig
 from ops.importance.depth import CalibrationBatch, removal_errors, removal_losses
 from ops.importance.scores import SUMMARY, TENSORS, expected_shapes
-from ops.parts import read_json, write_bytes, write_json
 from ops.progress import track
 from ops.stage import Check, Execution, Inputs, StageResult, many, one
 from ops.train.loop import deterministic

@@ -10,13 +10,13 @@ from model.checkpoint import save_checkpoint
 from model.config import HybridConfig
 from model.hybrid import HybridLM
 from model.slicing import IndexMaps, gather_model, prefix_maps, sort_maps
+from ops.atomic import sweep, write_json
 from ops.errors import InputError
 from ops.importance.scores import Importance
-from ops.parts import write_json
 from ops.prune.config import PruneConfig
 from ops.prune.target import resolve_layers, resolve_width
 from ops.stage import Check, Execution, Inputs, StageResult, one
-from ops.train.result import load_model, sweep
+from ops.train.result import load_model
 from ops.train.vocabulary import tokenizer_files
 
 INDEX_MAPS = "index_maps.json"

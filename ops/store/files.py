@@ -26,13 +26,6 @@ def sha256_of(path: Path) -> str:
         return sha256_stream(stream)
 
 
-def sweep(directory: Path) -> None:
-    """Remove the temporary files that a killed attempt left (`.*.tmp`, see `ops.parts.atomic_path`)."""
-    for path in directory.rglob(".*.tmp"):
-        if path.is_file():
-            path.unlink()
-
-
 def describe(directory: Path, volatile: Collection[str]) -> dict[str, FileEntry]:
     """Every file below `directory` but the record, synced to disk and hashed, sorted by name.
 

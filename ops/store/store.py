@@ -21,8 +21,9 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from ops.atomic import sweep
 from ops.errors import ArtifactCorrupt, ArtifactMissing, ArtifactRejected, StoreError
-from ops.store.files import sha256_of, sha256_stream, sweep, sync_directory
+from ops.store.files import sha256_of, sha256_stream, sync_directory
 from ops.store.record import RECORD_NAME, ArtifactId, Record
 
 logger = logging.getLogger("stillhouse")

@@ -8,20 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ops.atomic import atomic_path, write_bytes, write_json
 from ops.data.megatron import BIN, DOCUMENTS, IDX, META, ShardMeta, index_bytes, read_meta, token_dtype
 from ops.data.schema import TOKENIZED
-from ops.parts import (
-    Batch,
-    Totals,
-    atomic_path,
-    mark_path,
-    parquet_writer,
-    part_paths,
-    totals,
-    write_bytes,
-    write_json,
-    write_part,
-)
+from ops.parts import Batch, Totals, mark_path, parquet_writer, part_paths, totals, write_part
 from ops.progress import track
 from ops.stage import Check, Execution, Inputs, StageResult, one, reconcile
 from ops.tokenize.config import TokenizeConfig

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from ops.atomic import atomic_path, read_json, write_bytes, write_json
 from ops.errors import InputError
-from ops.parts import atomic_path, read_json, write_bytes, write_json
 
 TOKENIZER = "tokenizer.json"
 CONFIG = "tokenizer_config.json"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, models
 
+from ops.atomic import read_json
 from ops.errors import InputError
-from ops.parts import read_json
 from ops.tokenizer.bpe import byte_level
 
 # Ids 0 to 19 of files that, like these two, list no special tokens themselves; the others are <SPECIAL_n>.

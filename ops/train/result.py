@@ -15,7 +15,7 @@ import torch
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.generate import generate
 from model.hybrid import HybridLM
-from ops.atomic import read_json, write_json
+from ops.atomic import read_json, sweep, write_json
 from ops.errors import InputError
 from ops.identity import decode, encode
 from ops.stage import Check, StageResult
@@ -26,7 +26,6 @@ from ops.train.state import remove_states
 from ops.train.vocabulary import FILE, tokenizer_files
 
 RESULT = "result.json"
-LEFTOVERS = (".*.tmp",)
 
 
 def finished(out: Path, *, identity: str) -> StageResult | None:
@@ -85,13 +84,6 @@ def finish(
     found = finished(out, identity=run.identity)
     assert found is not None
     return found
-
-
-def sweep(out: Path) -> None:
-    """Remove temporary files that a kill left in `out`."""
-    for pattern in LEFTOVERS:
-        for path in out.glob(pattern):
-            path.unlink()
 
 
 def improved(name: str, before: float, after: float, *, description: str, blocking: bool = True) -> Check:

@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from ops.atomic import atomic_path, read_json, write_json
 from ops.data.megatron import DOCUMENTS, ShardMeta, read_meta
 from ops.data.schema import TRAINING_DOCUMENTS
 from ops.data.token_data import INDEX, INDEX_DTYPE, MANIFEST, NUM_PHASES, SPLITS
 from ops.errors import InputError
-from ops.parts import Row, atomic_path, parquet_writer, read_json, read_rows, write_json
+from ops.parts import Row, parquet_writer, read_rows
 from ops.progress import track
 from ops.schema import DROPPED
 from ops.stage import Check, Execution, Inputs, StageResult, many, reconcile

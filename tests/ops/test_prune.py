@@ -131,7 +131,7 @@ def test_nothing_cut_is_the_teacher_in_another_order(inputs: dict[str, list[Path
 
 def test_equal_runs_write_equal_bytes_also_over_leftovers(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
-    (tmp_path / "second" / ".model.safetensors.partial").write_bytes(b"killed")
+    (tmp_path / "second" / ".model.safetensors.tmp").write_bytes(b"killed")
     found = []
     for name in ("first", "second"):
         run(WIDTH, inputs, tmp_path / name, ONE)
