@@ -89,6 +89,8 @@ def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
             data = event.step_failure_data
             failure = data.user_failure_data
             error = data.error
+            if error and error.cls_name == "DagsterExecutionInterruptedError":
+                return [f"{event.step_key}: stopped"]
             text = failure.description if failure and failure.description else error and error.to_string()
             lines.append(f"{event.step_key}: {text}")
     for evaluation in result.get_asset_check_evaluations():
