@@ -76,11 +76,6 @@ class Resolver:
             self._records[key] = self._find(asset, partition)
         return self._records[key]
 
-    def remember(self, record: Record) -> None:
-        """Take note of an artefact that was just made or found."""
-        if record.status == "accepted":
-            self._records[record.asset, record.partition] = record
-
     def _find(self, asset: str, partition: str | None) -> Record:
         label = f"{asset}[{partition}]" if partition else asset
         if asset in self.pins:
