@@ -3,11 +3,13 @@
 import gzip
 import multiprocessing
 import os
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -31,6 +33,11 @@ from ops.sample_crawl.sources import (
 from ops.stage import Check, Execution, Inputs, StageResult
 
 PAGES_PER_TASK = 40
+"""What a kill loses at most of each process's rendering."""
+
+PORTIONS = "portions"
+"""Folder of rendered pages whose WARC files are not all written."""
+
 FIRST_LIMIT = 1.2
 """How many times its even share of pages a package is first asked for."""
 
@@ -41,7 +48,7 @@ def observe(config: SampleCrawlConfig, execution: Execution) -> dict[str, str]:
 
 
 def run(config: SampleCrawlConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
-    """Write the sample crawl into `out`, skipping WARC files that are there already.
+    """Write the sample crawl into `out`, skipping WARC files and rendered portions of pages that are there already.
 
     Files: `crawl-data/<crawl>/segments/0/warc/*.warc.gz` and `crawl-data/<crawl>/warc.paths.gz`; `cc-index/` with CDXJ
     and columnar index; `manifest.json` (files with bytes, sha256 and licences of their texts; package versions);
@@ -57,6 +64,8 @@ def run(config: SampleCrawlConfig, inputs: Inputs, out: Path, execution: Executi
     if missing:
         with _pool(execution.num_processes) as parallel_map:
             _build(config, out, missing, versions, parallel_map)
+    if (out / PORTIONS).exists():
+        shutil.rmtree(out / PORTIONS)
     marks = {key: read_json(mark_path(out, *key)) for key in keys}
     for crawl in config.crawls:
         own = [marks[key] for key in keys if key[0] == crawl]
@@ -143,7 +152,8 @@ def _build(
     fetched = {(c.crawl, c.url): c.fetch_time for captures in files.values() for c in captures}
     indexes = sorted({index for _, index in missing})
     tasks = [task for index in indexes for task in _tasks(config, files, missing, index)]
-    results = zip(tasks, parallel(partial(render_pages, config), [sources for _, sources in tasks]), strict=True)
+    render = partial(render_portion, config, out / PORTIONS)
+    results = zip(tasks, parallel(render, [sources for _, sources in tasks]), strict=True)
     num_pages = sum(len(sources) for _, sources in tasks)
     progress = track(_single(results), description="sample crawl: render", total=num_pages, unit="page")
     rendered: dict[str, Rendered] = {}
@@ -186,8 +196,18 @@ def _single(results: Any) -> Iterator[tuple[int, PageSource, Rendered]]:
             yield index, source, page
 
 
+def render_portion(config: SampleCrawlConfig, folder: Path, sources: Sequence[PageSource]) -> list[Rendered]:
+    """The main content of pages (runs in a worker), kept in `folder` so that a later attempt need not render them."""
+    path = folder / f"{stable_hash('portion', *(source.key for source in sources)):016x}.json"
+    if path.exists():
+        return [Rendered(**page) for page in read_json(path)]
+    pages = render_pages(config, sources)
+    write_json(path, [asdict(page) for page in pages])
+    return pages
+
+
 def render_pages(config: SampleCrawlConfig, sources: Sequence[PageSource]) -> list[Rendered]:
-    """The main content of pages (runs in a worker)."""
+    """The main content of pages."""
     from ops.sample_crawl.formulas import Carrier
     from ops.sample_crawl.rst import render
 

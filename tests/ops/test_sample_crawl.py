@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,8 +22,11 @@ from warcio.archiveiterator import ArchiveIterator as WarcioIterator
 from ops.cli import stage_main
 from ops.errors import InputError
 from ops.sample_crawl import evaluation
+from ops.sample_crawl import run as sample_run
 from ops.sample_crawl.config import CARRIERS, SampleCrawlConfig
-from ops.sample_crawl.run import observe, run
+from ops.sample_crawl.content import Rendered
+from ops.sample_crawl.run import observe, render_pages, run
+from ops.sample_crawl.sources import PageSource
 from ops.stage import Execution, StageResult
 from ops.warc.surt import surt_key
 
@@ -290,6 +293,32 @@ def test_other_processes_and_a_killed_build_give_the_same_bytes(sample: Sample, 
     assert result == sample.result
     assert untouched.stat().st_mtime_ns == before
     assert third.exists()
+
+
+def test_a_kill_loses_only_the_portion_being_rendered(
+    sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[str] = []
+    limit = 20
+
+    def render(config: SampleCrawlConfig, sources: Sequence[PageSource]) -> list[Rendered]:
+        if len(rendered) == limit:
+            raise KeyboardInterrupt
+        rendered.extend(source.key for source in sources)
+        return render_pages(config, sources)
+
+    monkeypatch.setattr(sample_run, "PAGES_PER_TASK", 5)
+    monkeypatch.setattr(sample_run, "render_pages", render)
+    with pytest.raises(KeyboardInterrupt):
+        run(CONFIG, {}, tmp_path, Execution())
+    before = set(rendered)
+    assert len(before) == limit
+    rendered.clear()
+    limit = -1
+    run(CONFIG, {}, tmp_path, Execution())
+    assert rendered
+    assert before.isdisjoint(rendered)
+    assert tree(tmp_path) == tree(sample.out)
 
 
 def test_every_kind_is_planted(sample: Sample) -> None:
