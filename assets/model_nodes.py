@@ -16,7 +16,7 @@ def pretrain_nodes(recipe: Recipe) -> list[Node]:
         Node(
             asset="teacher",
             group="pretrain",
-            stage=Stage(package=package, version="1", observes=adopted),
+            stage=Stage(package=package, version="1", observes=adopted, distributed=not adopted),
             config=recipe.teacher,
             deps={"tokenizer": ("tokenizer",)} if adopted else {**DATA, "tokenizer": ("tokenizer",)},
             checks=MODEL if adopted else ("validation_loss_improved", "beats_unigrams", *MODEL),
@@ -62,7 +62,7 @@ def compress_nodes(recipe: Recipe) -> list[Node]:
             Node(
                 asset=f"student_{student.name}",
                 group="compress",
-                stage=Stage(package="ops.distill", version="1"),
+                stage=Stage(package="ops.distill", version="1", distributed=True),
                 config=student.distill,
                 deps={
                     "student": (f"pruned_{student.name}",),

@@ -45,6 +45,8 @@ class Stage:
 
     version: str
     observes: bool = False
+    distributed: bool = False
+    """Its `run` divides its work among the processes that torchrun starts; any other stage is given one."""
 
     @property
     def name(self) -> str:

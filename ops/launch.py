@@ -32,7 +32,7 @@ def start_plainly(command: list[str], env: Mapping[str, str]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class ChildProcess:
-    """Launch a stage in a child process, or in `num_processes` of them under torchrun."""
+    """Launch a stage in a child process; one that divides its work, in `num_processes` of them under torchrun."""
 
     num_processes: int = 1
     worker: str = "ops.worker"
@@ -48,7 +48,7 @@ class ChildProcess:
         folder.mkdir(parents=True, exist_ok=True)
         write_call(folder, call)
         # Threads that wait sleep: on a machine with other work a spinning OpenMP loses most of its speed.
-        status = self.start(self.command(folder), {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"})
+        status = self.start(self.command(folder, call), {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"})
         result = read_result(folder)
         if status != 0 or result is None:
             how = f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
@@ -56,9 +56,10 @@ class ChildProcess:
         shutil.rmtree(folder)
         return result
 
-    def command(self, folder: Path) -> list[str]:
+    def command(self, folder: Path, call: Call) -> list[str]:
+        """The command line of the child."""
         target = ["-m", self.worker, str(folder)]
-        if self.num_processes == 1:
+        if self.num_processes == 1 or not call.stage.distributed:
             return [sys.executable, *target]
         nproc = f"--nproc-per-node={self.num_processes}"
         return [sys.executable, "-m", "torch.distributed.run", "--standalone", nproc, *target]

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,14 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
+from safetensors.torch import load_file
 
 from assets.definitions import build_definitions
 from assets.demo import QUIET, _range_tags
 from assets.factory import make_resolver
 from assets.graph import build_graph
 from assets.jobs import make_layers
+from assets.recipes.overrides import adopt_teacher
 from assets.resolve import partition_keys
 from assets.resources import StoreResource
 from assets.settings import Settings
@@ -56,11 +59,16 @@ def materialize(settings: Settings, instance: dg.DagsterInstance, *, only: set[s
 
 
 def stale(settings: Settings, instance: dg.DagsterInstance) -> set[str]:
-    """Unpartitioned assets that Dagster shows as Unsynced."""
+    """Assets that Dagster shows as Unsynced by a change of their own, in any partition."""
     definitions = build_definitions(settings)
     resolver = CachingStaleStatusResolver(instance, definitions.resolve_asset_graph(), LoadingContextForTest(instance))
-    whole = [name for name, node in build_graph(settings.recipe).items() if node.scope == "whole"]
-    return {name for name in whole if resolver.get_status(dg.AssetKey(name)) != StaleStatus.FRESH}
+    recipe = settings.recipe
+    return {
+        name
+        for name, node in build_graph(recipe).items()
+        for key in partition_keys(node, recipe.crawls, recipe.num_buckets)
+        if resolver.get_status(dg.AssetKey(name), key and str(key)) != StaleStatus.FRESH
+    }
 
 
 def digests(store: Store) -> dict[str, str]:
@@ -145,7 +153,7 @@ def test_editing_the_learning_rate_rebuilds_the_chain_below_and_nothing_else(run
     instance = run["instance"]
     assert stale(tiny_settings(), instance) == set()
     edited = tiny_settings(tiny(peak_lr=3e-3))
-    assert "teacher" in stale(edited, instance)
+    assert stale(edited, instance) == {"teacher"}
     below = {"teacher", "importance", "family_report"}
     below |= {f"{kind}_{name}" for kind in ("pruned", "student") for name in ("width", "depth")}
     below |= {f"evaluation_{name}" for name in below if name.startswith(("teacher", "pruned", "student"))}
@@ -153,6 +161,52 @@ def test_editing_the_learning_rate_rebuilds_the_chain_below_and_nothing_else(run
     assert {name for name, count in made.items() if count} == below
     assert stale(edited, instance) == set()
     assert set(materialize(tiny_settings(), instance).values()) == {0}, "the old family is still in the store"
+
+
+def test_a_checkpoint_that_transformers_saved_is_adopted_as_the_teacher(run: Mapping[str, Any], tmp_path: Path) -> None:
+    from transformers import AutoTokenizer, NemotronHForCausalLM
+
+    pretrained = record(run, "teacher")
+    source = tmp_path / "theirs"
+    theirs: Any = NemotronHForCausalLM.from_pretrained(run["store"].local_path(pretrained))
+    theirs.save_pretrained(source, max_shard_size="40KB")
+    AutoTokenizer.from_pretrained(run["store"].local_path(pretrained)).save_pretrained(source)
+    assert len(list(source.glob("*.safetensors"))) > 1
+    settings = tiny_settings(adopt_teacher(tiny()), sources={"teacher": str(source)})
+    made = materialize(settings, run["instance"])
+    data = {"pages", "documents", "cleaned", "scored", "deduplicated", "corpus", "eval_tasks"}
+    assert {name for name in data if made[name]} == set()
+    adopted = record(run, "teacher", settings)
+    assert adopted.stage == "adopt"
+    weights = [load_file(run["store"].local_path(r) / "model.safetensors") for r in (pretrained, adopted)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+    family = {r.asset for r in ancestors(run["store"], [record(run, "family_report", settings)])}
+    assert {"teacher", "pruned_width", "student_width", "pruned_depth", "student_depth", "evaluation_teacher"} <= family
+    assert "train" not in {r.stage for r in ancestors(run["store"], [record(run, "student_width", settings)])}
+
+
+def test_torchrun_splits_what_can_be_split_and_reports_while_it_runs(run: Mapping[str, Any]) -> None:
+    """Two processes train the same model as one, up to the order of float additions."""
+    alone = record(run, "student_depth")
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+        patch.setenv("STILLHOUSE_STORE", str(run["base"] / "torchrun"))
+        shutil.copytree(run["base"] / "store", run["base"] / "torchrun")
+        store = Store(str(run["base"] / "torchrun"))
+        for asset in ("student_depth", "pruned_depth"):
+            store.remove(record(run, asset).id)
+        settings = tiny_settings(launch="torchrun", nproc=2)
+        made = materialize(settings, instance, only={"pruned_depth", "student_depth"})
+        assert made == {"pruned_depth": 1, "student_depth": 1}
+        (result,) = instance.get_runs()
+        logged = [entry.user_message for entry in instance.all_logs(result.run_id)]
+        found = make_resolver(build_graph(settings.recipe), settings, StoreResource()).record("student_depth")
+    assert [line for line in logged if '"step": 12' in line]
+    assert found.id == alone.id
+    assert found.counts == alone.counts
+    weights = [load_file(run["base"] / base / found.id.path / "model.safetensors") for base in ("store", "torchrun")]
+    for name, tensor in weights[0].items():
+        assert tensor.allclose(weights[1][name], rtol=1e-3, atol=1e-5), name
 
 
 def test_another_process_and_another_store_give_the_same_bytes(run: Mapping[str, Any], tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from assets.recipes import Recipe, Student
 from assets.recipes.demo import PLANTED_TASKS, demo
-from assets.settings import Settings
+from assets.settings import LaunchMode, Settings
 from ops.eval_tasks.config import DEMO_TASKS, EvalTasksConfig
 from ops.evaluate.config import EvaluateConfig
 from ops.importance.config import ImportanceConfig
@@ -88,6 +88,6 @@ def tiny(peak_lr: float = 4e-3) -> Recipe:
     )
 
 
-def tiny_settings(recipe: Recipe | None = None, **more) -> Settings:
+def tiny_settings(recipe: Recipe | None = None, *, launch: LaunchMode = "inprocess", **more) -> Settings:
     """Two processes for data, the model's stages in this process."""
-    return Settings(recipe=recipe or tiny(), num_processes=2, threads=1, launch="inprocess", **more)
+    return Settings(recipe=recipe or tiny(), num_processes=2, threads=1, launch=launch, **more)
