@@ -7,6 +7,7 @@ starts one range run for the first layer that lacks some.
 from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from assets.jobs import INGEST, Layer, make_layers
@@ -14,17 +15,28 @@ from assets.node import Node, Scope
 from assets.resolve import partition_keys
 from assets.settings import Settings
 
+Tick = dg.RunRequest | dg.SkipReason
+
 
 def make_schedules(graph: Mapping[str, Node], settings: Settings) -> list[dg.ScheduleDefinition]:
     """`register_crawls`, `backfill_crawls` and `retrain_stale`."""
     layers = make_layers(graph)
     (registering,) = [layer for layer in layers if layer.scope == "crawl"]
 
-    def requests(instance: dg.DagsterInstance, scope: Scope) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        recipe = settings.recipe
-        found = [next_run(instance, graph, layers, crawl, recipe.num_buckets) for crawl in recipe.crawls]
-        chosen = [request for layer, request in filter(None, found) if layer.scope == scope]
-        yield from chosen or [dg.SkipReason("every crawl is complete, or waits for another step")]
+    def requests(context: dg.ScheduleEvaluationContext, job: str, scope: Scope) -> Iterator[Tick]:
+        instance, recipe = context.instance, settings.recipe
+        if busy := unfinished_run(instance, job):
+            yield busy
+            return
+        started = False
+        for crawl in recipe.crawls:
+            found = next_run(instance, graph, layers, crawl, recipe.num_buckets)
+            if found and found[0].scope == scope:
+                # A key of the tick's own: a failed run is asked for again at the next one.
+                yield found[1].with_replaced_attrs(run_key=f"{crawl} {context.scheduled_execution_time.isoformat()}")
+                started = True
+        if not started:
+            yield dg.SkipReason("every crawl is complete, or waits for another step")
 
     @dg.schedule(
         name="register_crawls",
@@ -33,8 +45,8 @@ def make_schedules(graph: Mapping[str, Node], settings: Settings) -> list[dg.Sch
         execution_timezone="UTC",
         description="Each hour: the manifest of every crawl of the recipe that has none.",
     )
-    def register_crawls(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        yield from requests(context.instance, "crawl")
+    def register_crawls(context: dg.ScheduleEvaluationContext) -> Iterator[Tick]:
+        yield from requests(context, registering.job_name, "crawl")
 
     @dg.schedule(
         name="backfill_crawls",
@@ -43,8 +55,8 @@ def make_schedules(graph: Mapping[str, Node], settings: Settings) -> list[dg.Sch
         execution_timezone="UTC",
         description="Each hour: for every crawl that lacks buckets, one range run over them for the first such layer.",
     )
-    def backfill_crawls(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        yield from requests(context.instance, "bucket")
+    def backfill_crawls(context: dg.ScheduleEvaluationContext) -> Iterator[Tick]:
+        yield from requests(context, INGEST, "bucket")
 
     @dg.schedule(
         name="retrain_stale",
@@ -53,10 +65,16 @@ def make_schedules(graph: Mapping[str, Node], settings: Settings) -> list[dg.Sch
         execution_timezone="UTC",
         description="Each night: what is stale of the model half, and nothing else.",
     )
-    def retrain_stale(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest(stale_assets_only=True)
+    def retrain_stale(context: dg.ScheduleEvaluationContext) -> Tick:
+        return unfinished_run(context.instance, layers[-1].job_name) or dg.RunRequest(stale_assets_only=True)
 
     return [register_crawls, backfill_crawls, retrain_stale]
+
+
+def unfinished_run(instance: dg.DagsterInstance, job: str) -> dg.SkipReason | None:
+    """A tick that comes while a run of its job is queued or going starts no second one."""
+    runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=NOT_FINISHED_STATUSES), limit=1)
+    return dg.SkipReason(f"run {runs[0].run_id} of {job} is not finished") if runs else None
 
 
 def next_run(

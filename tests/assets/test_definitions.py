@@ -4,11 +4,13 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.test_utils import create_run_for_test
 
 from assets.definitions import build_definitions, defs
 from assets.graph import build_graph
@@ -17,7 +19,8 @@ from assets.node import Node
 from assets.partitions import partitions_of
 from assets.recipes import RECIPES
 from assets.resolve import Resolver, partition_keys
-from assets.schedules import next_run
+from assets.schedules import make_schedules, next_run
+from assets.settings import Settings
 from ops.launch import ROOT
 from ops.stage import Execution
 from ops.store import Store
@@ -179,3 +182,23 @@ def test_a_new_crawl_is_brought_in_layer_by_layer(graph: Mapping[str, Node]) -> 
         assert next_of(instance, first) == ("bucket", list(bucket.assets), f"{first}|00", f"{first}|03")
         note(instance, 2, [f"{second}|02"])
         assert next_of(instance, second) is None
+
+
+def test_a_tick_starts_nothing_beside_a_run_of_its_job_that_is_not_finished(
+    graph: Mapping[str, Node], tmp_path: Path
+) -> None:
+    schedules = {schedule.name: schedule for schedule in make_schedules(graph, Settings(recipe=RECIPES["demo"]()))}
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        for asset in ("sample_crawl", "eval_tasks"):
+            instance.report_runless_asset_event(dg.AssetMaterialization(asset))
+        for name, requested in (("register_crawls", 2), ("backfill_crawls", 0), ("retrain_stale", 1)):
+            schedule = schedules[name]
+            before = schedule.evaluate_tick(dg.build_schedule_context(instance, datetime(2026, 1, 1, tzinfo=UTC)))
+            assert len(before.run_requests or []) == requested, name
+            run = create_run_for_test(instance, job_name=schedule.job_name, status=dg.DagsterRunStatus.STARTED)
+            during = schedule.evaluate_tick(dg.build_schedule_context(instance, datetime(2026, 1, 1, tzinfo=UTC)))
+            assert not during.run_requests
+            assert during.skip_message == f"run {run.run_id} of {schedule.job_name} is not finished"
+            instance.report_run_canceled(run)
+            after = schedule.evaluate_tick(dg.build_schedule_context(instance, datetime(2026, 1, 1, tzinfo=UTC)))
+            assert len(after.run_requests or []) == requested, name
