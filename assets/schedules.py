@@ -7,6 +7,9 @@ starts one range run for the first layer that lacks some.
 from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest as InstanceLoading
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
@@ -63,12 +66,35 @@ def make_schedules(graph: Mapping[str, Node], settings: Settings) -> list[dg.Sch
         job_name=layers[-1].job_name,
         cron_schedule="0 2 * * *",
         execution_timezone="UTC",
-        description="Each night: what is stale of the model half, and nothing else.",
+        description="Each night: what is stale of the model half and what descends from it, and nothing else.",
     )
     def retrain_stale(context: dg.ScheduleEvaluationContext) -> Tick:
-        return unfinished_run(context.instance, layers[-1].job_name) or dg.RunRequest(stale_assets_only=True)
+        names = layers[-1].assets
+        chosen = stale_and_below(context.instance, context.repository_def.asset_graph, graph, names)
+        if not chosen:
+            return dg.SkipReason("nothing is stale")
+        return unfinished_run(context.instance, layers[-1].job_name) or dg.RunRequest(
+            asset_selection=[dg.AssetKey(name) for name in chosen]
+        )
 
     return [register_crawls, backfill_crawls, retrain_stale]
+
+
+def stale_and_below(
+    instance: dg.DagsterInstance, asset_graph: BaseAssetGraph, graph: Mapping[str, Node], names: Sequence[str]
+) -> list[str]:
+    """Those of `names` (in order) that Dagster shows as Unsynced or never made, and what descends from them.
+
+    Dagster calls an asset stale by its own code and its parents' data alone, so that a run of just the stale would
+    leave the next generation for the next night.
+    """
+    resolver = CachingStaleStatusResolver(instance, asset_graph, InstanceLoading(instance))
+    chosen: list[str] = []
+    for name in names:
+        parents = {parent for group in graph[name].deps.values() for parent in group}
+        if parents & set(chosen) or resolver.get_status(dg.AssetKey(name)) != StaleStatus.FRESH:
+            chosen.append(name)
+    return chosen
 
 
 def unfinished_run(instance: dg.DagsterInstance, job: str) -> dg.SkipReason | None:

@@ -26,6 +26,7 @@ from assets.jobs import make_layers
 from assets.recipes.overrides import adopt_teacher
 from assets.resolve import partition_keys
 from assets.resources import StoreResource
+from assets.schedules import stale_and_below
 from assets.settings import Settings
 from ops.atomic import read_json
 from ops.store import Record, Store
@@ -69,6 +70,13 @@ def stale(settings: Settings, instance: dg.DagsterInstance) -> set[str]:
         for key in partition_keys(node, recipe.crawls, recipe.num_buckets)
         if resolver.get_status(dg.AssetKey(name), key and str(key)) != StaleStatus.FRESH
     }
+
+
+def retrained(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
+    """What `retrain_stale` would run."""
+    graph = build_graph(settings.recipe)
+    asset_graph = build_definitions(settings).resolve_asset_graph()
+    return stale_and_below(instance, asset_graph, graph, make_layers(graph)[-1].assets)
 
 
 def digests(store: Store) -> dict[str, str]:
@@ -157,9 +165,11 @@ def test_editing_the_learning_rate_rebuilds_the_chain_below_and_nothing_else(run
     below = {"teacher", "importance", "family_report"}
     below |= {f"{kind}_{name}" for kind in ("pruned", "student") for name in ("width", "depth")}
     below |= {f"evaluation_{name}" for name in below if name.startswith(("teacher", "pruned", "student"))}
+    assert set(retrained(edited, instance)) == below, "what the nightly schedule asks for"
     made = materialize(edited, instance)
     assert {name for name, count in made.items() if count} == below
     assert stale(edited, instance) == set()
+    assert retrained(edited, instance) == []
     assert set(materialize(tiny_settings(), instance).values()) == {0}, "the old family is still in the store"
 
 

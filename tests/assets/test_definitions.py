@@ -189,16 +189,22 @@ def test_a_tick_starts_nothing_beside_a_run_of_its_job_that_is_not_finished(
 ) -> None:
     schedules = {schedule.name: schedule for schedule in make_schedules(graph, Settings(recipe=RECIPES["demo"]()))}
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+
+        def context() -> dg.ScheduleEvaluationContext:
+            return dg.build_schedule_context(
+                instance, datetime(2026, 1, 1, tzinfo=UTC), repository_def=defs.get_repository_def()
+            )
+
         for asset in ("sample_crawl", "eval_tasks"):
             instance.report_runless_asset_event(dg.AssetMaterialization(asset))
         for name, requested in (("register_crawls", 2), ("backfill_crawls", 0), ("retrain_stale", 1)):
             schedule = schedules[name]
-            before = schedule.evaluate_tick(dg.build_schedule_context(instance, datetime(2026, 1, 1, tzinfo=UTC)))
+            before = schedule.evaluate_tick(context())
             assert len(before.run_requests or []) == requested, name
             run = create_run_for_test(instance, job_name=schedule.job_name, status=dg.DagsterRunStatus.STARTED)
-            during = schedule.evaluate_tick(dg.build_schedule_context(instance, datetime(2026, 1, 1, tzinfo=UTC)))
+            during = schedule.evaluate_tick(context())
             assert not during.run_requests
             assert during.skip_message == f"run {run.run_id} of {schedule.job_name} is not finished"
             instance.report_run_canceled(run)
-            after = schedule.evaluate_tick(dg.build_schedule_context(instance, datetime(2026, 1, 1, tzinfo=UTC)))
+            after = schedule.evaluate_tick(context())
             assert len(after.run_requests or []) == requested, name

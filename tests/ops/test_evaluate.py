@@ -325,7 +325,11 @@ def test_the_whole_stage(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
         "validation.json",
     ]
     assert result.volatile == ("speed.json",)
-    assert all(check.passed for check in result.checks)
+    checks = {check.name: check for check in result.checks}
+    assert checks.keys() == {"finite", "better_than_uniform"}
+    assert checks["finite"].passed
+    uniform = checks["better_than_uniform"]
+    assert uniform.passed == (uniform.metadata["loss"] < math.log(CONFIG.vocab_size)), "the model is not trained"
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["model"]["parameters"] == CONFIG.num_params()
     assert scores["model"]["checkpoint_bytes"] == (inputs["checkpoint"][0] / "model.safetensors").stat().st_size
