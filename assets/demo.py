@@ -19,6 +19,7 @@ from assets.jobs import Layer, make_layers
 from assets.node import Node
 from assets.resolve import partition_keys
 from assets.resources import StoreResource
+from assets.runs import close_dead_runs, process_tags
 from assets.settings import Settings, load_settings
 from ops.errors import StillhouseError
 from ops.launch import ROOT
@@ -26,16 +27,22 @@ from ops.launch import ROOT
 
 def main() -> int:
     settings = load_settings()
+    instance = open_instance()
+    close_dead_runs(instance)
+    with process_tags() as tags:
+        return _run(settings, instance, tags)
+
+
+def _run(settings: Settings, instance: dg.DagsterInstance, process: Mapping[str, str]) -> int:
     graph = build_graph(settings.recipe)
     definitions = build_definitions(settings)
-    instance = open_instance()
     started = time.perf_counter()
     layers = make_layers(graph)
     made = 0
     for layer in layers:
         print(f"[{layer.index}/{len(layers)}] {', '.join(layer.assets)}", flush=True)
         job = definitions.resolve_job_def(layer.job_name)
-        tags = _range_tags(layer, graph, settings)
+        tags = {**process, **_range_tags(layer, graph, settings)}
         result = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False, run_config=QUIET)
         if not result.success:
             for line in _failures(result):
