@@ -1,8 +1,8 @@
-"""Extract: HTML pages to text with their mathematics as LaTeX.
+"""Extract: pages (HTML, XHTML, notebooks, Markdown, TeX) to text with their mathematics as LaTeX.
 
     from ops.extract import extract_page
-    page = extract_page(html)          # bytes or text
-    page.title, page.text, page.formulas, page.encoding, page.num_replaced, page.counters
+    page = extract_page(html, url, content_type)  # bytes or text; the other two may be left out
+    page.title, page.text, page.formulas, page.kind, page.metadata, page.encoding, page.num_replaced, page.counters
 
 `python -m ops.extract FILE|-` prints the text of a page, with `--json` all of it;
 `python -m ops.extract --input pages=DIR --out DIR` runs the stage over parts.

@@ -9,7 +9,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ops.extract.registry import Formula, clean_latex
+from selectolax.lexbor import LexborHTMLParser
+
+from ops.extract.asciimath import asciimath_to_latex
+from ops.extract.macros import DEFINES, Macro, read_macros
+from ops.extract.mathml import mathml_to_latex
+from ops.extract.plausible import is_evidence, is_plausible, is_plausible_asciimath
+from ops.extract.registry import Formula, clean_latex, is_invisible
 from ops.extract.words import words
 
 ENVIRONMENTS = words(
@@ -20,13 +26,14 @@ LONGEST_INLINE = 3_000
 """Characters in which the end of an inline formula is looked for."""
 LONGEST_DISPLAY = 100_000
 MOST_UNMATCHED = 500
-"""After so many opening delimiters without an end a run of text is given up: it is not TeX."""
+"""After so many opening delimiters without an end, or with one too far off, a run of text is given up: no TeX."""
 BREAK = "\x1e"
 """Stands for `<br>` inside a run of text."""
 
-_SCRIPT = re.compile(r"<script\b[^>]*>(.*?)</script", re.IGNORECASE | re.DOTALL)
+_SCRIPT = re.compile(r"<script\b([^>]{0,4000}+)>", re.IGNORECASE)
+_SCRIPT_END = re.compile(r"</script", re.IGNORECASE)
 _STRING = r"""(?:"((?:[^"\\\n]|\\.){1,20})"|'((?:[^'\\\n]|\\.){1,20})')"""
-_PAIR = re.compile(rf"\s*[\[,\s]*\[\s*{_STRING}\s*,\s*{_STRING}\s*\]")
+_PAIR = re.compile(rf"[\[,\s]*\[\s*{_STRING}\s*,\s*{_STRING}\s*\]")
 _KEY = re.compile(r"""\b(inlineMath|displayMath)["']?\]?\s*[:=]\s*(?:\{\s*["']?\[\+\]["']?\s*:)?\s*\[""")
 _KATEX_PAIR = re.compile(
     rf"""\bleft["']?\s*:\s*{_STRING}\s*,\s*["']?right["']?\s*:\s*{_STRING}(?:\s*,\s*["']?display["']?\s*:\s*(true|false|!0|!1))?"""
@@ -36,19 +43,22 @@ _NO_ENVIRONMENTS = re.compile(r"""processEnvironments["']?\s*:\s*(?:false|!1)"""
 _NAME = re.compile(r"[\w-]+")
 
 
+_ASCIIMATH = re.compile(
+    r"asciimath2jax|input/asciimath|asciimath(?:ml|tex)?\w{0,40}(?:[.-]min)?\.js|(?<![A-Za-z])AM_(?:CHTML|HTMLorMML|SVG)",
+    re.IGNORECASE,
+)
+_ASCIIMATH_DELIMITERS = re.compile(
+    r"""\bascii-?math(?:2jax)?["']?\s*:\s*\{[^{}]{0,400}?\bdelimiters["']?\s*:\s*(?:\{\s*["']?\[\+\]["']?\s*:)?\s*\[""",
+    re.IGNORECASE,
+)
+_BRACKET_CLOSING = re.compile(r"\[/(i?tex|i?latex|i?math|dmath|katex|formula|equation|eq|displaymath)\]", re.IGNORECASE)
+_BRACKET_DISPLAY = frozenset(["tex", "dmath", "displaymath", "equation"])
+_MATH_TAG = "</math>"
+_WORDPRESS = re.compile(r"latex(?![A-Za-z])\s*(.*?)\s*(?:&(?:amp;)?(?:bg|fg|s|zoom)=[-\w]*)*\s*$", re.DOTALL)
 _UNESCAPE = re.compile(r"\\(.)")
 _CARRIERS = {"$": "tex-dollar", "$$": "tex-dollars", "\\(": "tex-parenthesis", "\\[": "tex-bracket"}
 _DEFAULTS = {"inline": [("\\(", "\\)")], "display": [("$$", "$$"), ("\\[", "\\]")]}
-_COMMAND = re.compile(r"\\[A-Za-z]+|[\^_]|\\[,;:!{}|]")
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
-_SIMPLE = re.compile(
-    r"\s*(?:[A-Za-z]'*|[+-]?\d+(?:\.\d+)?|[A-Za-z0-9]{1,3}(?:\s*[-+*/=<>,|]\s*[A-Za-z0-9]{1,3})+|[A-Za-z]{1,2}\([^()$]{1,12}\))\s*"
-)
-_REGULAR_EXPRESSION = re.compile(r"\.[*+?]|\[\^|[*+?]\s*$|\\[wdsWDSbB1-9.*](?![A-Za-z])|\)\?|\|\|")
 _BEGIN = re.compile(r"\\begin\s*\{([A-Za-z]+)\*?\}")
-_MONEY = re.compile(
-    r"\s*\d[\d,.]*\s*(?:[kKmMbB]n?\b)?(?:[-–—,;:/&()\s]*$(?<!\d)|[^\\^_={}]*(?<![A-Za-z\\])[A-Za-z]{2,}[^\\^_={}]*$)"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +70,7 @@ class Pair:
     display: bool
     sure: bool
     """The page typesets this pair, so that its content is mathematics whatever it looks like."""
+    asciimath: bool = False
 
 
 @dataclass(kw_only=True)
@@ -69,17 +80,23 @@ class TexRules:
     pairs: dict[str, Pair]
     """By opening delimiter."""
     opener: re.Pattern[str]
+    usual: bool
+    """Every opening delimiter has a dollar or a backslash."""
     environments: bool
     typesets: bool
     """The page loads MathJax or KaTeX."""
     ignored: frozenset[str]
     processed: frozenset[str]
-    num_plain_dollars: int = 0
-    """Inline formulas between dollars that were plainly mathematics: evidence for the next ones."""
+    macros: dict[str, Macro]
+    """Of the configuration; those that formulas define are added when they are met."""
+    defines: bool
+    """Macros may be defined in the page's formulas."""
+    seen_dollars: bool = False
+    """An inline formula between dollars was plainly mathematics: evidence for the next ones."""
 
     def may_hold(self, text: str) -> bool:
         """Quick: whether any delimiter can be in `text`."""
-        return ("$" in text or "\\" in text) if len(self.pairs) <= 4 else self.opener.search(text) is not None
+        return ("$" in text or "\\" in text) if self.usual else self.opener.search(text) is not None
 
 
 def read_rules(html: str) -> TexRules:
@@ -89,8 +106,12 @@ def read_rules(html: str) -> TexRules:
     ignored = {"tex2jax_ignore", "mathjax_ignore"}
     processed = {"tex2jax_process", "mathjax_process"}
     environments = True
-    for script in _SCRIPT.finditer(html) if typesets else ():
-        text = script.group(1)
+    macros: dict[str, Macro] = {}
+    ascii_pairs: list[tuple[str, str]] = []
+    asciimath = False
+    ascii_named = "sciimath" in html or "SCIIMath" in html or "sciiMath" in html
+    for attributes, text in _scripts(html) if typesets or ascii_named else ():
+        asciimath = asciimath or _ASCIIMATH.search(attributes) is not None or _ASCIIMATH.search(text) is not None
         if "Math" not in text and "delimiters" not in text:
             continue
         for key in _KEY.finditer(text):
@@ -103,6 +124,10 @@ def read_rules(html: str) -> TexRules:
             (ignored if match.group(1) == "ignore" else processed).update(_NAME.findall(match.group(2)))
         if _NO_ENVIRONMENTS.search(text):
             environments = False
+        if "acros" in text:
+            macros.update(read_macros(text))
+        for key in _ASCIIMATH_DELIMITERS.finditer(text):
+            ascii_pairs += _pairs(text, key.end() - 1)
     pairs: dict[str, Pair] = {}
     for kind, found in configured.items():
         for opening, closing in found or (_DEFAULTS[kind] if typesets else ()):
@@ -112,6 +137,14 @@ def read_rules(html: str) -> TexRules:
         for opening, closing in defaults:
             unsure = Pair(opening=opening, closing=closing, display=kind == "display", sure=False)
             pairs.setdefault(opening, unsure)
+    for name in {match.group(1) for match in _BRACKET_CLOSING.finditer(html)}:
+        display = name.lower() in _BRACKET_DISPLAY
+        pairs.setdefault(f"[{name}]", Pair(opening=f"[{name}]", closing=f"[/{name}]", display=display, sure=False))
+    if "&lt;/math&gt;" in html:
+        pairs["<math>"] = Pair(opening="<math>", closing=_MATH_TAG, display=False, sure=False)
+    if asciimath:
+        for opening, closing in ascii_pairs or [("`", "`")]:
+            pairs[opening] = Pair(opening=opening, closing=closing, display=False, sure=True, asciimath=True)
     if not configured["inline"]:
         pairs.setdefault("$", Pair(opening="$", closing="$", display=False, sure=False))
     alternatives = [re.escape(opening) for opening in sorted(pairs, key=len, reverse=True)]
@@ -120,11 +153,22 @@ def read_rules(html: str) -> TexRules:
     return TexRules(
         pairs=pairs,
         opener=opener,
+        usual=all("$" in opening or "\\" in opening for opening in pairs),
         environments=environments,
         typesets=typesets,
         ignored=frozenset(ignored),
         processed=frozenset(processed),
+        macros=macros,
+        defines=DEFINES.search(html) is not None,
     )
+
+
+def _scripts(html: str) -> Iterator[tuple[str, str]]:
+    """Attributes and text of each script element."""
+    position = 0
+    while (start := _SCRIPT.search(html, position)) and (end := _SCRIPT_END.search(html, start.end())):
+        yield start.group(1), html[start.end() : end.start()]
+        position = end.end()
 
 
 def _pairs(text: str, start: int) -> Iterator[tuple[str, str]]:
@@ -151,16 +195,17 @@ def split_formulas(text: str, rules: TexRules) -> list[str | Formula]:
         pair = rules.pairs.get(opening)
         if pair is not None:
             end = _find_closing(text, position, pair)
-            inner = text[position:end] if end is not None else ""
-            after = (end or 0) + len(pair.closing)
             if end is None:
                 unmatched += 1
                 continue
-            if not _accept(inner, text[after : after + 1], pair, rules):
+            after = end + len(pair.closing)
+            before = text[match.start() - 1 : match.start()]
+            formula = _between(text[position:end], before, text[after : after + 1], pair, rules)
+            if formula is None:
+                if pair.asciimath:
+                    position = after  # quoted words: their closing backtick opens nothing
+                unmatched += end - match.end() > LONGEST_INLINE
                 continue
-            formula = Formula(
-                clean_latex(inner.replace(BREAK, "\n")), pair.display, _CARRIERS.get(opening, "tex-delimiters")
-            )
         elif opening.startswith("\\begin") and rules.environments:
             begin = _BEGIN.match(opening)
             if begin is None or begin.group(1) not in ENVIRONMENTS:
@@ -175,10 +220,43 @@ def split_formulas(text: str, rules: TexRules) -> list[str | Formula]:
         else:
             continue  # an escaped character, or an environment that is not ours
         if formula.latex:
-            pieces += [text[done : match.start()], formula]
+            pieces.append(text[done : match.start()])
+            if not is_invisible(formula.latex):
+                pieces.append(formula)
             done = position = after
     pieces.append(text[done:])
     return [piece for piece in pieces if piece != ""]
+
+
+def _between(inner: str, before: str, following: str, pair: Pair, rules: TexRules) -> Formula | None:
+    """The formula between a pair of delimiters, if it is one."""
+    if not pair.sure and pair.opening != pair.closing and pair.opening in inner:
+        return None
+    wordpress = _WORDPRESS.match(inner) if pair.opening[0] == "$" and inner.startswith("latex") else None
+    if wordpress is not None and wordpress.group(1):
+        return Formula(clean_latex(wordpress.group(1).replace(BREAK, "\n")), pair.display, "tex-wordpress")
+    if pair.asciimath:
+        latex = asciimath_to_latex(inner.replace(BREAK, " ")) if is_plausible_asciimath(inner) else None
+        return Formula(clean_latex(latex), False, "asciimath") if latex else None
+    plausible = is_plausible(
+        inner,
+        opening=pair.opening,
+        before=before,
+        following=following,
+        sure=pair.sure,
+        typesets=rules.typesets,
+        seen=rules.seen_dollars,
+        broken=BREAK in inner,
+    )
+    if not plausible and not (rules.defines and DEFINES.search(inner)):
+        return None
+    rules.seen_dollars = rules.seen_dollars or (pair.opening == "$" and is_evidence(inner))
+    inner = inner.replace(BREAK, "\n")
+    if pair.closing == _MATH_TAG and inner.lstrip().startswith("<"):
+        parsed = LexborHTMLParser(f"<math>{inner}</math>").body
+        math = None if parsed is None else parsed.first_child
+        return None if math is None else Formula(mathml_to_latex(math), False, "mathml-escaped")
+    return Formula(clean_latex(inner), pair.display, _CARRIERS.get(pair.opening, "tex-delimiters"))
 
 
 def _find_closing(text: str, start: int, pair: Pair) -> int | None:
@@ -194,8 +272,10 @@ def _find_closing(text: str, start: int, pair: Pair) -> int | None:
         if "{" in between or "}" in between:
             between = between.replace("\\\\", "").replace("\\{", "").replace("\\}", "")
             depth += between.count("{") - between.count("}")
-        escaped = (nearest - len(text[:nearest].rstrip("\\"))) % 2 if nearest and text[nearest - 1] == "\\" else 0
-        if depth <= 0 and not escaped:
+        slashes = nearest
+        while slashes > position and text[slashes - 1] == "\\":
+            slashes -= 1
+        if depth <= 0 and (nearest - slashes) % 2 == 0:
             return nearest
         position = nearest + len(closing)
 
@@ -212,32 +292,3 @@ def _find_end(text: str, start: int, begin: str) -> int | None:
         depth += text.count(begin, position, nearest) - 1
         position = nearest + len(end)
     return position
-
-
-def _accept(inner: str, following: str, pair: Pair, rules: TexRules) -> bool:
-    """Whether the text between delimiters is mathematics."""
-    if not inner.strip() or (pair.opening == "$$" and not inner.strip("$ ")):
-        return False
-    dollar = pair.opening == "$"
-    if dollar and _MONEY.match(inner):
-        return False
-    if pair.sure:
-        return not (dollar and inner[:1].isspace() and inner[-1:].isspace() and not _COMMAND.search(inner))
-    if dollar and (inner[0].isspace() or inner[-1].isspace() or following.isdigit() or BREAK in inner):
-        return False
-    commands = len(_COMMAND.findall(inner))
-    words = len(_WORD.findall(inner))
-    if not dollar and _REGULAR_EXPRESSION.search(inner):
-        return False
-    if "\\" in inner or "{" in inner:
-        plain = commands > 0 and words <= 2 + 2 * commands
-    else:
-        plain = commands > 0 and words == 0 and not inner.startswith("_") and (rules.typesets or not dollar)
-    if plain:
-        rules.num_plain_dollars += dollar
-        return True
-    if words > 1:
-        return False
-    if dollar:
-        return (rules.num_plain_dollars > 0 or rules.typesets) and _SIMPLE.fullmatch(inner) is not None
-    return (words == 0 and len(inner) < 60 and any(map(str.isalnum, inner))) or ("=" in inner and len(inner) < 200)

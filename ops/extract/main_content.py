@@ -1,90 +1,337 @@
-"""The main content of a page: what is boilerplate is marked, and the element that holds the article is chosen.
+"""The main content of a page: boilerplate is marked as dropped, and the element that holds the article is chosen.
 
-Rules of our own, on sizes that the tree carries: an element with the tag, role or class name of boilerplate goes unless
-it holds a good part of the page; a block that is nearly all links goes; formulas speak for keeping.
+Rules of our own, on sizes that the tree carries. What an element's names say of it (`ops.extract.hints`) holds unless
+the element is too much of the page; the innermost element with most of the running text is the article, and what leads
+up to it from the title on stays; blocks that are nearly all links go. Formulas speak for keeping: an element with
+formulas is dropped only when it is mostly links, and every formula that is left is in what is chosen.
 """
 
+import re
+from bisect import bisect_left, bisect_right
+
+from ops.extract.hints import (
+    BOILERPLATE,
+    CAPTION,
+    COMMENTS,
+    FORUM,
+    HEADER,
+    HIDDEN,
+    MAIN,
+    META,
+    NAVIGATION,
+    TEASER,
+    WEAK,
+)
 from ops.extract.tree import Element, Tree
 from ops.extract.words import words
 
 LARGEST_BOILERPLATE = 0.35
-"""A boilerplate candidate with more than this share of the page's text is kept."""
+"""What is called boilerplate and has more than this share of the page's running text is kept."""
+LARGEST_WEAK = 0.1
+WEAK_LINKS = 0.3
+LARGEST_META = 700
+"""A byline, a teaser or a caption of more characters is kept, and one of more than `META_SHARE` of the running text."""
+META_SHARE = 0.2
+CAPTION_SHARE = 0.3
+"""Captions are kept on pages where they are more than this share of the running text."""
+LEAST_ARTICLE = 250
+"""Comments are dropped if this much running text stays."""
+FORMULA_WEIGHT = 40
+"""A formula counts as this many characters of running text."""
+LEAST_NARROWED = 500
+"""Of a page with fewer characters outside of links nothing is left out for where it stands."""
+NARROWER = 0.8
+"""An element with this share of what the one around it holds is the article, or holds it."""
+LEAST_BEHIND = 100
+SHARE_BEHIND = 0.2
+"""What stands behind the article stays from this much running text on (the larger one; the first, with formulas)."""
+LINKED_BESIDE = 0.3
+"""What stands beside the article goes with a larger share of its text in links."""
 LINK_DENSITY = 0.66
-"""A block with more than this share of its text in links is navigation."""
-LEAST_LINKS = 4
-LEAST_MAIN = 0.3
-"""A main-content candidate must hold this share of the page's text that is not in links."""
+LEAST_LINKS = 2
+"""A block with so many links and this share of its text in them is navigation."""
+LINK_CHARS = 60
+"""Links that are longer on average are sentences."""
+ONLY_LINKS = 0.9
+LONGEST_CREDIT = 160
+LONGEST_DATE = 40
+BESIDE_DATE = 15
+"""A line with a date and at most so many letters is dropped."""
+
 _LINK_BLOCKS = words("ul ol div section table nav form dl p")
-_ALWAYS = frozenset(["nav"])
-_HEADINGS = frozenset(["h1", "h2"])
+_ARTICLES = words("div section main article td center form span body html -document")
+_TABLES = words("table tbody thead tfoot tr")
+_HEADINGS = words("h1 h2 h3 h4 h5 h6")
+_BLOCKS = _HEADINGS | words(
+    "p div li td th dd dt blockquote pre section article figure figcaption header footer aside address center caption "
+    "summary legend fieldset"
+)
+_LINES = frozenset(["p", "div", "li"])
+_DATE = re.compile(r"\b\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d\d)\b|\b\d{4}-\d\d-\d\d\b|\b\d{1,2}:\d\d\b")
+_CREDIT = re.compile(
+    r"[\[(]?\s?(?:fotos?|photos?(?: credit)?|bild(?:er)?|images?|quellen?|source|cr[ée]dits?|©|copyright|imagen|fuente)"
+    r"\b\s?(?:[:©/|]|by\b|via\b|von\b)",
+    re.IGNORECASE,
+)
+_LABELLED = re.compile(
+    r"(?:fig(?:ure|\.)?|figura|abb(?:ildung|\.)?|tab(?:le|elle|\.)?|listing|algorithm|scheme|plate|exhibit)\s?\.?\s?"
+    r"[0-9IVX]",
+    re.IGNORECASE,
+)
 
 
 def select_main(tree: Tree) -> Element:
     """Mark boilerplate as dropped and return the element to render."""
-    root = tree.root
-    for element in tree.boilerplate:
-        if _is_boilerplate(element, root):
-            element.dropped = True
-            tree.counters["dropped_boilerplate"] += 1
-    main = _choose(tree)
+    selection = _Selection(tree)
+    selection.drop_hinted()
+    main = selection.choose()
     _drop_link_blocks(main, tree)
+    _drop_lines(main, tree)
     return main
 
 
-def _plain_chars(element: Element) -> int:
-    return element.chars - element.link_chars
+def _weight(element: Element) -> int:
+    return element.prose + FORMULA_WEIGHT * element.num_formulas
 
 
-def _is_boilerplate(element: Element, root: Element) -> bool:
-    navigation = element.tag in _ALWAYS or element.attrs.get("role") == "navigation"
-    if navigation:
-        return element.num_formulas == 0 or element.link_chars > 0.5 * element.chars
-    if element.num_formulas and element.link_chars <= 0.5 * element.chars:
-        return False
-    if element.tag == "header" and any(
-        isinstance(child, Element) and _has_heading(child) for child in element.children
-    ):
-        return element.link_chars > 0.5 * element.chars
-    return _plain_chars(element) <= LARGEST_BOILERPLATE * max(1, _plain_chars(root))
+def _mostly_links(element: Element) -> bool:
+    return element.link_chars > 0.5 * element.chars
 
 
-def _has_heading(element: Element) -> bool:
-    return element.tag in _HEADINGS or any(
-        isinstance(child, Element) and child.tag in _HEADINGS for child in element.children
-    )
+class _Selection:
+    """The elements of a page that are dropped, and the choice among the others."""
 
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.root = tree.root
+        self.left = _weight(tree.root)
+        self.captions = sum(element.prose for element in tree.hinted if element.hint & CAPTION)
+        self.forum_until = tree.root.last if tree.forum else 0
+        for element in tree.hinted:
+            if (
+                element.hint & FORUM
+                and not element.hint & (NAVIGATION | BOILERPLATE)
+                and 2 * element.prose > tree.root.prose
+            ):
+                self.forum_until = max(self.forum_until, element.last)
+        self.dropped: list[Element] = []
+        self.orders: list[int] = []
 
-def _choose(tree: Tree) -> Element:
-    """The candidate with the most plain text if it holds enough of it and all but a few formulas; else the page."""
-    root = tree.root
-    articles = [main for main in tree.mains if not main.dropped]
-    total = _plain_chars(root) - sum(_plain_chars(element) for element in tree.boilerplate if element.dropped)
-    formulas = root.num_formulas - sum(element.num_formulas for element in tree.boilerplate if element.dropped)
-    chosen = root
-    for main in articles:
-        # Smaller candidates inside the chosen one come later in page order: each must hold nearly all of it.
-        enough = LEAST_MAIN * total if chosen is root else 0.8 * _plain_chars(chosen)
-        if _plain_chars(main) >= enough and _plain_chars(main) > 0 and main.num_formulas >= 0.9 * formulas:
-            chosen = main
-    return chosen
+    def drop_hinted(self) -> None:
+        """Drop what its names say is not the article, the surest first."""
+        for mask, holds in (
+            (NAVIGATION, self._is_boilerplate),
+            (BOILERPLATE | HEADER | HIDDEN | WEAK, self._is_hinted_boilerplate),
+            (COMMENTS, self._is_comments),
+            (META | TEASER | CAPTION, self._is_meta),
+        ):
+            last = 0
+            for element in self.tree.hinted:
+                if element.order <= last or element.tag == "main":
+                    continue
+                if element.dropped:
+                    last = element.last
+                elif element.hint & mask and holds(element):
+                    element.dropped = True
+                    self.left -= _weight(element)
+                    self.tree.counters["dropped_boilerplate"] += 1
+                    last = element.last
+        last = 0
+        for element in self.tree.hinted:
+            if element.dropped and element.order > last:
+                self.dropped.append(element)
+                last = element.last
+        self.orders = [element.order for element in self.dropped]
+
+    def _is_boilerplate(self, element: Element) -> bool:
+        if element.num_formulas and not _mostly_links(element):
+            return False
+        return element.prose <= LARGEST_BOILERPLATE * self.root.prose
+
+    def _is_hinted_boilerplate(self, element: Element) -> bool:
+        if not element.hint & (BOILERPLATE | HIDDEN):
+            if element.hint & HEADER:
+                headings = self.tree.headings
+                index = bisect_left(headings, element.order)
+                heading = index < len(headings) and headings[index] <= element.last
+                if (heading or element.prose) and not _mostly_links(element):
+                    return False
+            elif element.link_chars < WEAK_LINKS * element.chars or element.prose > LARGEST_WEAK * self.root.prose:
+                return False
+        return self._is_boilerplate(element)
+
+    def _is_comments(self, element: Element) -> bool:
+        return not (
+            element.num_formulas
+            or element.hint & FORUM
+            or element.order <= self.forum_until
+            or self.left - _weight(element) < LEAST_ARTICLE
+        )
+
+    def _is_meta(self, element: Element) -> bool:
+        if element.num_formulas or element.chars > LARGEST_META or element.prose > META_SHARE * self.root.prose:
+            return False
+        if element.hint & META:
+            return True
+        if element.hint & CAPTION:
+            # Captions of a mathematical page are part of it; those of a press photograph are not.
+            if self.root.num_formulas or self.captions > CAPTION_SHARE * self.root.prose:
+                return False
+            return not _LABELLED.match(_text(element))
+        return element.num_links > 0
+
+    def _left_in(self, element: Element) -> tuple[int, int]:
+        """What an element holds without what was dropped in it: weight, formulas."""
+        weight, num_formulas = _weight(element), element.num_formulas
+        for index in range(bisect_left(self.orders, element.order), bisect_right(self.orders, element.last)):
+            weight -= _weight(self.dropped[index])
+            num_formulas -= self.dropped[index].num_formulas
+        return weight, num_formulas
+
+    def choose(self) -> Element:
+        """The article with its title: every element around it on the way in is cleared of what stands beside it."""
+        if self.root.chars - self.root.link_chars < LEAST_NARROWED:
+            return self.root
+        path = [self.root]
+        weight, num_formulas = self._left_in(self.root)
+        while True:
+            for child in path[-1].children:
+                if isinstance(child, Element) and not child.dropped and child.tag in _ARTICLES | _TABLES:
+                    inner, _ = self._left_in(child)
+                    if inner >= NARROWER * weight and inner:
+                        path.append(child)
+                        break
+            else:
+                break
+        while path[-1].tag in _TABLES:
+            path.pop()
+        headings = self.tree.headings
+        before = bisect_left(headings, path[-1].order)
+        title = headings[before - 1] if before else 0
+        top = next((index for index in range(1, len(path)) if path[index].hint & MAIN), len(path) - 1)
+        while top and not (
+            (not title or path[top].order <= title <= path[top].last) and self._left_in(path[top])[1] == num_formulas
+        ):
+            top -= 1
+        for index in range(top, len(path) - 1):
+            behind = False
+            for child in path[index].children:
+                if child is path[index + 1]:
+                    behind = True
+                elif (
+                    isinstance(child, Element)
+                    and not child.dropped
+                    and not self._belongs(child, path[-1].prose, title, behind)
+                ):
+                    child.dropped = True
+                    self.tree.counters["dropped_beside"] += 1
+        return path[top]
+
+    def _belongs(self, element: Element, article: int, title: int, behind: bool) -> bool:
+        if element.num_formulas or element.order <= title <= element.last:
+            return True
+        if element.link_chars > LINKED_BESIDE * element.chars:
+            return False
+        if behind:
+            share = 0 if self.root.num_formulas or self.tree.forum else SHARE_BEHIND
+            return element.prose >= max(LEAST_BEHIND, share * article)
+        return element.prose > 0 and element.order > title
 
 
 def _drop_link_blocks(main: Element, tree: Tree) -> None:
+    """Drop lists and other blocks that are nearly all links."""
     pending = [main]
+    largest = LARGEST_BOILERPLATE * max(1, main.chars)
     while pending:
-        element = pending.pop()
-        for child in element.children:
-            if not isinstance(child, Element) or child.dropped:
+        for child in pending.pop().children:
+            if not isinstance(child, Element) or child.dropped or child.num_links < LEAST_LINKS:
                 continue
             if (
                 child.tag in _LINK_BLOCKS
-                and child.num_links >= LEAST_LINKS
                 and child.num_formulas == 0
                 and child.link_chars > LINK_DENSITY * child.chars
-                and child.chars <= LARGEST_BOILERPLATE * max(1, main.chars)
-                and child.link_chars < 60 * child.num_links
+                and child.chars <= largest
+                and child.link_chars < LINK_CHARS * child.num_links
             ):
                 child.dropped = True
                 tree.counters["dropped_links"] += 1
-            elif child.num_links >= LEAST_LINKS:
+            else:
                 pending.append(child)
+
+
+def _drop_lines(main: Element, tree: Tree) -> None:
+    """Drop blocks that are one link, a date or a credit, and headings below which all was dropped."""
+    found: list[Element | None] = []
+    _collect_blocks(main, found)
+    for block in found:
+        if block is None or block.dropped or block.num_formulas or not block.chars:
+            continue
+        if block.tag in _LINES and block.link_chars >= ONLY_LINKS * block.chars:
+            block.dropped = True
+        elif block.chars < LONGEST_CREDIT and block.tag not in _HEADINGS:
+            text = _text(block)
+            block.dropped = _CREDIT.match(text) is not None or (
+                block.chars < LONGEST_DATE and block.tag in _LINES and _is_date(text)
+            )
+        if block.dropped:
+            tree.counters["dropped_lines"] += 1
+    gone = text_below = False
+    for block in reversed(found):
+        if block is None:
+            text_below = True
+        elif block.dropped:
+            gone = gone or block.chars > 0
+        elif block.tag in _HEADINGS:
+            if gone and not text_below and block.tag != "h1" and not block.num_formulas:
+                block.dropped = True
+                tree.counters["dropped_lines"] += 1
+            else:
+                gone = text_below = False
+        elif block.chars or block.num_formulas:
+            text_below = True
+
+
+def _is_date(text: str) -> bool:
+    match = _DATE.search(text)
+    return match is not None and sum(map(str.isalpha, text)) <= BESIDE_DATE
+
+
+def _collect_blocks(element: Element, found: list[Element | None]) -> bool:
+    """Add the innermost blocks below, what was dropped, and None for text between, in page order; are there any?"""
+    any_block = text = False
+    for child in element.children:
+        if not isinstance(child, Element):
+            text = text or not isinstance(child, str) or not child.isspace()
+            continue
+        here = len(found)
+        if child.dropped:
+            found.append(child)
+        elif child.tag in _HEADINGS or not _collect_blocks(child, found):
+            if child.tag not in _BLOCKS:
+                text = text or child.chars > 0 or child.num_formulas > 0
+                continue
+            found.append(child)
+            any_block = True
+        else:
+            any_block = True
+        if text:
+            found.insert(here, None)
+            text = False
+    if text and any_block:
+        found.append(None)
+    return any_block
+
+
+def _text(element: Element) -> str:
+    """The text below, white space collapsed."""
+    pieces: list[str] = []
+    _add_text(element, pieces)
+    return " ".join("".join(pieces).split())
+
+
+def _add_text(element: Element, pieces: list[str]) -> None:
+    for child in element.children:
+        if isinstance(child, str):
+            pieces.append(child)
+        elif isinstance(child, Element):
+            _add_text(child, pieces)

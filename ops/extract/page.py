@@ -1,5 +1,6 @@
 """One page: bytes in, text with formulas out."""
 
+import gc
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -8,19 +9,39 @@ from dataclasses import dataclass, field
 from selectolax.lexbor import LexborHTMLParser
 
 from ops.errors import InputError
-from ops.extract import carriers  # noqa: F401  (registers them)
+from ops.extract import (
+    carriers,  # noqa: F401  (registers them)
+    notebook,
+    xml_pages,
+)
 from ops.extract.config import ExtractConfig
 from ops.extract.delimiters import read_rules
-from ops.extract.encoding import decode
+from ops.extract.encoding import Decoded, decode
+from ops.extract.lynx import LynxFailed, dump
 from ops.extract.main_content import select_main
+from ops.extract.metadata import read_metadata
 from ops.extract.nesting import limit_nesting
+from ops.extract.plain_text import clean_text, write_text
 from ops.extract.render import Renderer
 from ops.extract.tree import TooManyNodes, build_tree
-from ops.extract.writer import PlacedFormula
+from ops.extract.writer import PlacedFormula, Writer
 
-_HTML_TYPES = ("text/html", "application/xhtml+xml", "application/xml", "text/xml", "application/html")
+HTML_TYPES = ("text/html", "application/xhtml+xml", "application/xml", "text/xml", "application/html")
+TEXT_TYPES = (
+    "text/plain",
+    "text/markdown",
+    "text/x-markdown",
+    "text/x-rst",
+    "text/prs.fallenstein.rst",
+    "text/x-tex",
+    "text/x-latex",
+    "application/x-tex",
+    "application/x-latex",
+)
+_TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".rst", ".tex", ".text", ".rmd", ".qmd")
 _SIGNATURES = (
     b"%PDF",
+    b"%!PS",
     b"\x89PNG",
     b"GIF8",
     b"\xff\xd8\xff",
@@ -36,9 +57,15 @@ _MARKUP = re.compile(
     r"|dl|pre|blockquote|br|b|i|em|strong|img|center|font)\b",
     re.IGNORECASE,
 )
-_PREFIXED = re.compile(r"<(/?)(?:mml|m|mathml|ns\d):(?=(?:math|m[a-z]+|semantics|annotation|none)\b)", re.IGNORECASE)
-_XML_START = re.compile(r"^\s*<\?xml[^>]*\?>")
+_DOCUMENT = re.compile(r"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
+_UNPRINTABLE = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_FORUM = re.compile(
+    r"(?:^|[/.?&_-])(?:forums?|topics?|threads?|discuss(?:ions?)?|questions?|view(?:topic|thread)|showthread|bbs|boards?|"
+    r"community|answers?|qa|[dtr])(?=[/.?=_-])"
+)
 SNIFF_CHARS = 65_536
+MOST_UNPRINTABLE = 0.01
+"""A text with a larger share of control characters at its start is some other kind of file."""
 
 
 class PageRejected(InputError):
@@ -61,62 +88,140 @@ class Page:
     """In the order of the text; `text[start:end]` is the formula with its delimiters."""
     encoding: str
     num_replaced: int
+    kind: str = "html"
+    """`html`, `notebook` or `text`."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """`language`, `canonical_url`, `author`, `date`: those that the page states, as it states them."""
     counters: Mapping[str, int] = field(default_factory=dict)
 
 
 def extract_page(
     html: bytes | str, url: str | None = None, content_type: str | None = None, *, config: ExtractConfig | None = None
 ) -> Page:
-    """Turn an HTML page into text with its formulas as LaTeX.
+    """Turn a page into text with its formulas as LaTeX.
 
     Args:
-        html: the page as fetched, or as text.
-        url: where it is from; for error messages.
-        content_type: the HTTP header, with or without a charset.
+        html: the page as fetched, or as text: HTML, XHTML, a Jupyter notebook, Markdown, TeX or plain text.
+        url: where it is from; for error messages, and to tell a discussion and (by its suffix) a text.
+        content_type: the HTTP header, with or without a charset. Without it the kind of page is sniffed.
         config: the bounds of one page.
 
     Raises:
-        PageRejected: `not_html` (by header or by its bytes), `too_large`, `too_many_nodes`.
+        PageRejected: `not_html` (by header or by its bytes), `too_large`, `too_many_nodes`, and with lynx as the
+            renderer `lynx_failed`.
+        InputError: when lynx is to render and is not installed.
     """
-    config = config or ExtractConfig()
+    # A page's tree has no cycles, so that looking for them while it grows is a seventh of the time for nothing.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _extract(html, url, content_type, config or ExtractConfig())
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _extract(html: bytes | str, url: str | None, content_type: str | None, config: ExtractConfig) -> Page:
     where = url or "page"
     if len(html) > config.max_bytes:
         raise PageRejected("too_large", f"{where}: {len(html)} bytes, the budget is {config.max_bytes}")
     mime = (content_type or "").partition(";")[0].strip().lower()
-    if mime and mime not in _HTML_TYPES:
+    if mime and mime not in HTML_TYPES and mime not in TEXT_TYPES and mime not in notebook.MIME_TYPES:
         raise PageRejected("not_html", f"{where}: {mime}")
     if isinstance(html, bytes) and html.startswith(_SIGNATURES):
         raise PageRejected("not_html", f"{where}: starts with {html[:8]!r}")
     decoded = decode(html, content_type)
-    text = decoded.text.replace("\x00", "")
+    kind = _kind(decoded.text, mime, where)
+    if kind == "notebook":
+        return _notebook_page(decoded, where)
+    if kind == "text":
+        return _text_page(decoded, where)
+    return _html_page(decoded, mime, url, config)
+
+
+def _kind(text: str, mime: str, where: str) -> str:
+    if mime not in HTML_TYPES and notebook.is_notebook(text):
+        return "notebook"
+    if mime in notebook.MIME_TYPES:
+        raise PageRejected("not_html", f"{where}: {mime} that is no notebook")
+    named = not mime and where.lower().partition("?")[0].endswith(_TEXT_SUFFIXES)
+    if (mime in TEXT_TYPES or named) and not _DOCUMENT.match(text):
+        return "text"
     if not _MARKUP.search(text, 0, SNIFF_CHARS):
         raise PageRejected("not_html", f"{where}: no HTML tag in the first {SNIFF_CHARS} characters")
-    text = _XML_START.sub("", text)
-    if ":m" in text:
-        text = _PREFIXED.sub(r"<\1", text)
-    text, flattened = limit_nesting(text, config.max_depth)
+    return "html"
+
+
+def _html_page(decoded: Decoded, mime: str, url: str | None, config: ExtractConfig) -> Page:
+    where = url or "page"
+    text = decoded.text.replace("\x00", "").replace("\x0c", "\n")
+    if config.renderer == "lynx":
+        try:
+            dumped = dump(text, timeout=config.lynx_timeout)
+        except LynxFailed as error:
+            raise PageRejected("lynx_failed", f"{where}: {error}") from error
+        writer = Writer()
+        num_code_blocks = write_text(writer, clean_text(dumped))
+        parser = LexborHTMLParser(text)
+        return _page(decoded, writer, {"code_blocks": num_code_blocks}, kind="html", parser=parser)
+    text = xml_pages.without_prefixes(text)
+    if xml_pages.is_xml(text, mime):
+        text = xml_pages.as_html(text)
+    text, flattened = limit_nesting(xml_pages.without_declaration(text), config.max_depth)
     rules = read_rules(text)
-    document = LexborHTMLParser(text).root
-    if document is None:
+    parser = LexborHTMLParser(text)
+    if parser.root is None:
         raise PageRejected("not_html", f"{where}: nothing to parse")
     try:
-        tree = build_tree(document, rules, max_depth=config.max_depth, max_nodes=config.max_nodes)
+        tree = build_tree(parser.root, rules, max_depth=config.max_depth, max_nodes=config.max_nodes)
     except TooManyNodes as error:
         raise PageRejected("too_many_nodes", f"{where}: {error}") from error
     tree.counters["tags_flattened"] = flattened
+    tree.forum = url is not None and "://" in url and _FORUM.search(url) is not None
     renderer = Renderer()
     renderer.render(select_main(tree))
-    counters: Counter[str] = Counter(tree.counters)
-    formulas = renderer.writer.formulas
-    counters["formulas"] = len(formulas)
-    counters["tables"] = renderer.num_tables
-    counters["code_blocks"] = renderer.num_code_blocks
-    counters.update(f"formulas_{formula.carrier}" for formula in formulas)
+    tree.counters["tables"] = renderer.num_tables
+    tree.counters["code_blocks"] = renderer.num_code_blocks
+    return _page(decoded, renderer.writer, tree.counters, kind="html", parser=parser, title=tree.title)
+
+
+def _notebook_page(decoded: Decoded, where: str) -> Page:
+    try:
+        written = notebook.NotebookText(decoded.text)
+    except notebook.NotANotebook as error:
+        raise PageRejected("not_html", f"{where}: {error}") from error
+    counters = {"code_blocks": written.num_code_blocks}
+    return _page(decoded, written.writer, counters, kind="notebook", title=written.title)
+
+
+def _text_page(decoded: Decoded, where: str) -> Page:
+    start = decoded.text[:SNIFF_CHARS]
+    if len(_UNPRINTABLE.findall(start)) > MOST_UNPRINTABLE * len(start):
+        raise PageRejected("not_html", f"{where}: control characters")
+    writer = Writer()
+    num_code_blocks = write_text(writer, clean_text(decoded.text))
+    return _page(decoded, writer, {"code_blocks": num_code_blocks}, kind="text")
+
+
+def _page(
+    decoded: Decoded,
+    writer: Writer,
+    counted: Mapping[str, int],
+    *,
+    kind: str,
+    title: str | None = None,
+    parser: LexborHTMLParser | None = None,
+) -> Page:
+    counters: Counter[str] = Counter(counted)
+    counters["formulas"] = len(writer.formulas)
+    counters.update(f"formulas_{formula.carrier}" for formula in writer.formulas)
     return Page(
-        title=tree.title,
-        text=renderer.writer.text(),
-        formulas=formulas,
+        title=title,
+        text=writer.text(),
+        formulas=writer.formulas,
         encoding=decoded.encoding,
         num_replaced=decoded.num_replaced,
+        kind=kind,
+        metadata=read_metadata(parser) if parser is not None else {},
         counters=dict(sorted(counters.items())),
     )

@@ -6,9 +6,9 @@ written `\\$`, so that every other one outside code is a formula's.
 
 import re
 
-from ops.extract.code import language_of, raw_pieces, trim_lines
+from ops.extract.code import has_line_breaks, is_code_block, language_of, raw_pieces, trim_lines
 from ops.extract.registry import Formula
-from ops.extract.tables import table_rows
+from ops.extract.tables import captions, table_rows
 from ops.extract.tree import CODE_TAGS, Element
 from ops.extract.words import words
 from ops.extract.writer import LINE, Writer, normalize
@@ -21,7 +21,8 @@ _HEADINGS = {"h1": "# ", "h2": "## ", "h3": "### ", "h4": "#### ", "h5": "##### 
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _FOOTNOTE = re.compile(r"\s*[\[(]?(?:\d{1,3}|[a-z*†‡§])[\])]?\s*")
 _ORDINAL = re.compile(r"(?:st|nd|rd|th|er|re|e|o|a|ª|º|TM|tm|SM|®|™|ed|d)$")
-_PILCROW = re.compile(r"^[\s¶#§🔗]*$")
+_NUMBER = re.compile(r"-?[0-9]{1,7}")
+_PILCROW = re.compile(r"^[\s¶#§🔗↩↵⤴↑\ufe0e\ufe0f]*$")
 
 
 class Renderer:
@@ -63,7 +64,11 @@ class Renderer:
             self._flush()
             self.run = self.inline_pieces(element)
             self._flush(_HEADINGS[tag], one_line=True)
-        elif tag in ("pre", "listing", "xmp") or (tag == "div" and "fragment" in element.classes):
+        elif (
+            tag in ("pre", "listing", "xmp")
+            or (tag == "code" and has_line_breaks(element))
+            or ("class" in element.attrs and is_code_block(element))
+        ):
             self._flush()
             self._code_block(element)
         elif tag in CODE_TAGS:
@@ -136,11 +141,10 @@ class Renderer:
             self.run.append(plain if plain.startswith(("[", "(")) else f"[{plain}]")
         elif only_text and element.tag == "sup" and (_ORDINAL.fullmatch(plain) or plain.startswith("[")):
             self.run.append(plain)
-        elif not only_text:
-            self.run.extend(pieces)
         else:
             mark = "^" if element.tag == "sup" else "_"
-            self.run.append(f"{mark}{plain}" if len(plain) == 1 else f"{mark}{{{plain}}}")
+            one = len(plain) == 1 if only_text else len(pieces) == 1
+            self.run += [mark, *pieces] if one else [f"{mark}{{", *pieces, "}"]
 
     def _inline_code(self, element: Element) -> None:
         pieces: list[str | Formula] = []
@@ -158,7 +162,9 @@ class Renderer:
         pieces: list[str | Formula] = []
         raw_pieces(element, pieces)
         text = "".join(piece if isinstance(piece, str) else "" for piece in pieces)
-        if not pieces or (not text.strip() and not any(isinstance(piece, Formula) for piece in pieces)):
+        if not text.strip():
+            self.run = [piece for piece in pieces if isinstance(piece, Formula)]
+            self._flush()
             return
         language = language_of(element) or next(
             (
@@ -182,8 +188,7 @@ class Renderer:
 
     def _list(self, element: Element) -> None:
         ordered = element.tag == "ol"
-        start = element.attrs.get("start") or "1"
-        number = int(start) if start.lstrip("-").isascii() and start.lstrip("-").isdigit() and len(start) < 9 else 1
+        number = _number(element.attrs.get("start"), 1)
         first = True
         if self.list_depth:
             self.writer.tighten()
@@ -193,6 +198,7 @@ class Renderer:
                 continue
             if isinstance(child, Element) and child.tag == "li":
                 self._flush()
+                number = _number(child.attrs.get("value"), number)
                 marker = f"{number}. " if ordered else "- "
                 number += 1
                 if not first:
@@ -218,9 +224,11 @@ class Renderer:
             self._children(element)
             self._flush()
             return
+        for caption in captions(element):
+            self._element(caption)
         lines: list[list[list[str | Formula]]] = []
         for row in rows:
-            cells = [normalize(self.inline_pieces(cell)) for cell in row]
+            cells = [normalize(self.inline_pieces(cell)) if cell is not None else [] for cell in row]
             if any(cells):
                 lines.append(cells)
         if not lines:
@@ -236,11 +244,19 @@ class Renderer:
             for cell in [*cells, *[[]] * (width - len(cells))]:
                 writer.raw(" ")
                 writer.put(
-                    [piece.replace("|", "\\|") if isinstance(piece, str) else piece for piece in cell], one_line=True
+                    [piece.replace("|", "\\|") if isinstance(piece, str) else piece for piece in cell],
+                    one_line=True,
+                    cell=True,
                 )
                 writer.raw(" |")
             if index == 0:
                 writer.raw("\n|" + " --- |" * width)
+
+
+def _number(value: str | None, otherwise: int) -> int:
+    """The number of a list's item; `otherwise` when it is none, or a counter out of any list."""
+    digits = (value or "").strip()
+    return int(digits) if _NUMBER.fullmatch(digits) else otherwise
 
 
 def _prose(text: str) -> str:

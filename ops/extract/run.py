@@ -19,7 +19,9 @@ LARGEST_REPLACED = 0.05
 
 
 def run(config: ExtractConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
-    """Extract every page. Drops: `not_html`, `too_large`, `too_many_nodes`, `decode_failed`, `empty_text`.
+    """Extract every page.
+
+    Drops: `not_html`, `too_large`, `too_many_nodes`, `decode_failed`, `empty_text`; with lynx `lynx_failed`.
 
     Raises:
         InputError: when the input is absent or a part cannot be read.

@@ -5,98 +5,45 @@ subtrees and become `Formula` leaves, and what is never text (scripts, styles, f
 """
 
 import re
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 from selectolax.lexbor import LexborNode
 
-from ops.errors import InputError
 from ops.extract.delimiters import BREAK, TexRules, split_formulas
+from ops.extract.element import Element, TooManyNodes, Tree
+from ops.extract.hints import MAIN, TAG_HINTS, attribute_hint, hint
+from ops.extract.macros import expand_formulas
 from ops.extract.registry import BY_ATTRIBUTE, BY_CLASS, BY_TAG, SKIP, CarrierFunction, Formula
 from ops.extract.words import words
 
 DROPPED_TAGS = words(
     "script style noscript template iframe object embed applet audio video canvas svg map link meta base head "
-    "button input select option textarea datalist progress meter dialog frameset frame"
+    "button input select option textarea datalist progress meter dialog frameset frame rt rp"
 )
 CODE_TAGS = words("pre code kbd samp tt var listing xmp")
+CODE_CLASSES = words(
+    "fragment CodeMirror-code syntaxhighlighter ace_text-layer cm-content view-lines js-file-line-container "
+    "blob-code-content"
+)
+"""Containers of code that is no `<pre>`."""
+LEAST_PROSE = 25
+"""A piece of text is counted as running text from this many characters on."""
+LEAST_NOSCRIPT = 500
+"""A `<noscript>` with so many characters of text is the page for readers without scripts."""
 NO_TEX_TAGS = CODE_TAGS - {"var"}
-CONTAINER_TAGS = words("div section ul ol dl aside header footer nav table form p span td main article a")
+UNHINTED_TAGS = CODE_TAGS | words("html body -document tr tbody thead tfoot b i em strong sub sup br")
 _DROPPED_CLASSES = words(
     "headerlink hash-link anchor-link header-anchor heading-anchor permalink anchorjs-link mw-editsection "
     "mw-jump-link noprint sr-only visually-hidden screen-reader-text linenos linenodiv lineno line-numbers gutter "
-    "sphinxsidebar navfooter navheader related copybtn toc-backref viewcode-link MathJax_Preview"
+    "sphinxsidebar navfooter navheader copybtn viewcode-link MathJax_Preview"
 )
-_BOILERPLATE = re.compile(
-    r"(?:^|[\s_-])(?:nav|navbar|navigation|navpath|navbox|menu|menubar|side-?bar|breadcrumbs?|footer|foot|header|"
-    r"masthead|cookies?|consent|gdpr|share|sharing|social|related|recommend(?:ed|ations?)?|advert(?:isement)?|ads?|"
-    r"sponsor(?:ed)?|banner|popup|modal|newsletter|subscribe|promo|pagination|pager|prev-?next|toc|tableofcontents|"
-    r"table-of-contents|search|login|signup|skip|toolbar|widgets?|catlinks|copyright|summary-nav|edit-page|"
-    r"book-summary|book-header|mobile-nav|theme-doc-toc-[a-z]+|rellinks?|metadata_page)(?:$|[\s_-])",
-    re.IGNORECASE,
-)
-_BOILERPLATE_TAGS = frozenset(["nav", "aside", "header", "footer"])
-_BOILERPLATE_ROLES = words("navigation banner contentinfo search complementary dialog alertdialog menu")
-_MAIN_CLASSES = words(
-    "main-content post-content entry-content article-content article-body mw-parser-output theme-doc-markdown "
-    "markdown-body post-body ltx_page_content rst-content question-page"
-)
-_MAIN_IDS = frozenset(["content", "main-content", "mw-content-text", "bodyContent", "main"])
 _TOKEN_TAGS = frozenset(["span", "b", "i", "em", "strong", "font", "ins"])
-_NOT_TOKEN = re.compile(r"lineno|line-?num|gutter|gp\b.*no-?copy|math|katex|tex|ltx|copy|MathJax|\bline\b|\brow\b")
-_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
-
-
-class Element:
-    """An element that is kept."""
-
-    __slots__ = (
-        "attrs",
-        "chars",
-        "children",
-        "dropped",
-        "link_chars",
-        "may_hold_tex",
-        "num_formulas",
-        "num_links",
-        "tag",
-    )
-
-    def __init__(self, tag: str, attrs: Mapping[str, str | None]) -> None:
-        self.tag = tag
-        self.attrs = attrs
-        self.children: list[Element | Formula | str] = []
-        self.chars = 0
-        """Characters of text below, `link_chars` of them in links."""
-        self.link_chars = 0
-        self.num_formulas = 0
-        self.num_links = 0
-        self.dropped = False
-        """Boilerplate: not rendered."""
-        self.may_hold_tex = False
-        """A piece of its own text has a TeX delimiter in it."""
-
-    @property
-    def classes(self) -> list[str]:
-        return (self.attrs.get("class") or "").split()
-
-
-@dataclass(kw_only=True)
-class Tree:
-    """A page's light tree and what was noticed while building it."""
-
-    root: Element
-    title: str | None = None
-    boilerplate: list[Element] = field(default_factory=list)
-    """Candidates by tag, role or class name."""
-    mains: list[Element] = field(default_factory=list)
-    """Candidates for the main content, in page order."""
-    counters: Counter[str] = field(default_factory=Counter)
-
-
-class TooManyNodes(InputError):
-    """The page has more nodes than its budget."""
+_NOT_TOKEN = re.compile(r"lineno|line-?num|gutter|gp\b.{0,99}no-?copy|math|katex|tex|ltx|copy|MathJax|\bline\b|\brow\b")
+_SPACES = " \t\n\r\u00a0"
+"""What white space is of; Python also takes some control characters for it."""
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nodes: int) -> Tree:
@@ -108,13 +55,16 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
     root = Element("body", {})
     tree = Tree(root=root)
     counters = tree.counters
-    looks: dict[str, _Look] = {}
-    no_look = _look("", rules)
-    # One entry per open DOM node: (the element its children go to, do TeX delimiters count there, sizes at its start).
-    stack: list[tuple[Element, bool, int, int, int, int]] = []
+    processed, ignored = rules.processed, rules.ignored
+    no_look = _look("", processed, ignored)
+    # One entry per open DOM node: (what its element goes to, do TeX delimiters count there, a link?, sizes before).
+    stack: list[tuple[Element, bool, bool, int, int, int, int, int]] = []
     parent, tex = root, True
-    chars = link_chars = num_formulas = num_links = links = 0
+    chars = link_chars = num_formulas = num_links = links = prose = order = 0
     num_nodes = 0
+    usual = rules.usual
+    carrier_attributes = frozenset(BY_ATTRIBUTE)
+    never_text = DROPPED_TAGS - BY_TAG.keys() - {"head", "noscript"}
     node = document.first_child
     while node is not None:
         num_nodes += 1
@@ -127,24 +77,33 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
         if tag == "-text":
             text = node.text_content
             if text:
-                text = _CONTROL.sub("", text)
-                parent.children.append(text)
-                if not text.isspace():
-                    chars += len(text)
+                if text.isspace():
+                    parent.children.append(" " if text.strip(_SPACES) else text)
+                else:
+                    if not text.isprintable():
+                        text = _CONTROL.sub("", text)
+                    parent.children.append(text)
+                    length = len(text)
+                    chars += length
                     if links:
-                        link_chars += len(text)
-                    if tex and rules.may_hold(text):
+                        link_chars += length
+                    elif length >= LEAST_PROSE:
+                        prose += length
+                    if tex and (("$" in text or "\\" in text) if usual else rules.may_hold(text)):
                         parent.may_hold_tex = True
         elif tag[0] in "-!":
             pass
+        elif tag in never_text:
+            counters[f"dropped_{tag}"] += 1
         else:
             attrs = node.attributes
             if attrs:
                 names = attrs.get("class")
                 if names:
-                    known = looks.get(names)
-                    look = looks[names] = known if known is not None else _look(names, rules)
-            claimed = _claim(node, tag, attrs, look)
+                    look = _look(names, processed, ignored)
+            claimed = None
+            if tag in BY_TAG or look.carriers or (attrs and not carrier_attributes.isdisjoint(attrs)):
+                claimed = _claim(node, tag, attrs, look)
             if claimed is not None:
                 if isinstance(claimed, Formula):
                     parent.children.append(claimed)
@@ -153,22 +112,24 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
                 tree.title = " ".join((node.text() or "").split()) or None
             elif tag == "head":
                 descend = True
-            elif tag in DROPPED_TAGS:
+            elif tag in DROPPED_TAGS and not (tag == "noscript" and len(node.text() or "") >= LEAST_NOSCRIPT):
                 counters[f"dropped_{tag}"] += 1
-            elif look.dropped:
+            elif look.dropped and tag not in CODE_TAGS:
                 counters["dropped_by_class"] += 1
             elif tag == "pre" and (code := _plain_code(node)) is not None:
                 element = Element(tag, attrs)
                 text, child = code
                 element.children.append(child)
                 element.chars = len(text)
+                element.prose = len(text)
                 chars += len(text)
+                prose += len(text)
                 parent.children.append(element)
             else:
                 descend = True
         if descend:
             first = node.first_child
-            stack.append((parent, tex, chars, link_chars, num_formulas, num_links))
+            stack.append((parent, tex, tag == "a", chars, link_chars, num_formulas, num_links, prose))
             if len(stack) <= max_depth:
                 element = Element(tag, attrs)
                 parent.children.append(element)
@@ -177,11 +138,17 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
                     tex = False
                 if look.tex is not None:
                     tex = look.tex
-                if tag in CONTAINER_TAGS:
-                    if look.main or tag in ("main", "article") or (attrs and _is_main(attrs)):
-                        tree.mains.append(element)
-                    elif look.boilerplate or tag in _BOILERPLATE_TAGS or (attrs and _is_boilerplate(attrs)):
-                        tree.boilerplate.append(element)
+                order += 1
+                element.order = order
+                if tag not in UNHINTED_TAGS:
+                    flags = TAG_HINTS.get(tag, 0) if tag != "aside" or not look.hint & MAIN else 0
+                    if attrs:
+                        flags |= look.hint | attribute_hint(attrs)
+                    if flags:
+                        element.hint = flags
+                        tree.hinted.append(element)
+                    if tag == "h1":
+                        tree.headings.append(order)
             if tag == "a":
                 links += 1
                 num_links += 1
@@ -199,9 +166,9 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
             if not stack:
                 node = None
                 break
-            if node.tag == "a":
+            outer, tex, link, start_chars, start_link_chars, start_formulas, start_links, start_prose = stack.pop()
+            if link:
                 links -= 1
-            outer, tex, start_chars, start_link_chars, start_formulas, start_links = stack.pop()
             if parent is not outer:
                 if parent.may_hold_tex:
                     num_formulas += split_children(parent, rules)
@@ -209,6 +176,8 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
                 parent.link_chars = link_chars - start_link_chars
                 parent.num_formulas = num_formulas - start_formulas
                 parent.num_links = num_links - start_links
+                parent.prose = prose - start_prose
+                parent.last = order
                 parent = outer
             sibling = node.next
             if sibling is not None:
@@ -218,6 +187,10 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
     if root.may_hold_tex:
         num_formulas += split_children(root, rules)
     root.chars, root.link_chars, root.num_formulas, root.num_links = chars, link_chars, num_formulas, num_links
+    root.prose, root.last = prose, order
+    if rules.macros or rules.defines:
+        num_formulas -= expand_formulas(root, rules.macros)
+        root.num_formulas = num_formulas
     counters["nodes"] = num_nodes
     return tree
 
@@ -274,39 +247,26 @@ def _claim(node: LexborNode, tag: str, attrs: Mapping[str, str | None], look: "_
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What a `class` attribute says; worked out once for each distinct one of a page."""
+class _Look(NamedTuple):
+    """What a `class` attribute says; the answers are remembered."""
 
     carriers: tuple[CarrierFunction, ...]
     dropped: bool
-    main: bool
-    boilerplate: bool
+    hint: int
     tex: bool | None
     """Whether delimiters count inside; None: as around."""
 
 
-def _look(names: str, rules: TexRules) -> _Look:
+@lru_cache(maxsize=1 << 15)
+def _look(names: str, processed: frozenset[str], ignored: frozenset[str]) -> _Look:
     split = names.split()
-    return _Look(
-        carriers=tuple(dict.fromkeys(carrier for name in split for carrier in BY_CLASS.get(name, ()))),
-        dropped=not _DROPPED_CLASSES.isdisjoint(split),
-        main=not _MAIN_CLASSES.isdisjoint(split),
-        boilerplate=_BOILERPLATE.search(names) is not None,
-        tex=True if not rules.processed.isdisjoint(split) else False if not rules.ignored.isdisjoint(split) else None,
-    )
-
-
-def _is_main(attrs: Mapping[str, str | None]) -> bool:
-    return (
-        attrs.get("id") in _MAIN_IDS
-        or attrs.get("role") == "main"
-        or attrs.get("itemprop") in ("articleBody", "mainEntity")
-    )
-
-
-def _is_boilerplate(attrs: Mapping[str, str | None]) -> bool:
-    return attrs.get("role") in _BOILERPLATE_ROLES or _BOILERPLATE.search(attrs.get("id") or "") is not None
+    carriers: tuple[CarrierFunction, ...] = ()
+    if not BY_CLASS.keys().isdisjoint(split):
+        carriers = tuple(dict.fromkeys(carrier for name in split for carrier in BY_CLASS.get(name, ())))
+    tex = None if ignored.isdisjoint(split) and CODE_CLASSES.isdisjoint(split) else False
+    if not processed.isdisjoint(split):
+        tex = True
+    return _Look(carriers, not _DROPPED_CLASSES.isdisjoint(split), hint(split), tex)
 
 
 def _plain_code(pre: LexborNode) -> "tuple[str, Element | str] | None":

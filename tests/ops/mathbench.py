@@ -36,7 +36,7 @@ _STYLE = re.compile(
 _SYNONYMS = {
     "le": "leq", "ge": "geq", "ne": "neq", "to": "rightarrow", "gets": "leftarrow", "dots": "ldots", "dotsc": "ldots",
     "dotsb": "cdots", "dotsm": "cdots", "land": "wedge", "lor": "vee", "lnot": "neg", "iff": "Longleftrightarrow",
-    "implies": "Longrightarrow", "impliedby": "Longleftarrow", "lbrace": "{", "rbrace": "}", "lbrack": "[",
+    "implies": "Longrightarrow", "impliedby": "Longleftarrow", "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[",
     "rbrack": "]", "vert": "|", "lvert": "|", "rvert": "|", "mid": "|", "Vert": "\\|", "lVert": "\\|",
     "rVert": "\\|", "parallel": "\\|", "colon": ":", "ast": "*", "prime": "'", "dfrac": "frac", "tfrac": "frac",
     "cfrac": "frac",

@@ -229,7 +229,7 @@ def test_structure() -> None:
     assert page.text == (
         "# One\n\nFirst bold text.\nLine.\n\n### Three\n\n- a\n- b\n  3. c\n  4. d\n\n> q1\n>\n> q2\n\n"
         "```python\ndef f():\n    return 1\n```\n\n"
-        "| h1 | h\\|2 |\n| --- | --- |\n| 1 | $|x|$ |\n\nterm\n\nmeaning"
+        "| h1 | h\\|2 |\n| --- | --- |\n| 1 | $\\vert x\\vert $ |\n\nterm\n\nmeaning"
     )
     check_offsets(page)
 

@@ -45,6 +45,56 @@ CASES = {
     "<msup><mrow><mo>(</mo><mi>a</mi><mo>)</mo></mrow><mn>2</mn></msup>": "(a)^2",
     "<msup><msub><mi>a</mi><mn>1</mn></msub><mn>2</mn></msup>": "{a_1}^2",
     "<mi>&lt;script&gt;</mi>": "<script>",
+    "<mstack><mn>424</mn><msrow><mo>+</mo><mn>33</mn></msrow><msline/></mstack>":
+        r"\begin{array}{r} 424 \\ +33 \\ \hline \end{array}",
+    "<mlongdiv><mn>3</mn><mn>435</mn><mn>1306</mn><msgroup><mn>12</mn></msgroup></mlongdiv>":
+        r"\begin{array}{r} 435 \\ 3 \enclose{longdiv}{1306} \\ 12 \end{array}",
+    "<menclose notation='longdiv'><mi>x</mi></menclose>": r"\enclose{longdiv}{x}",
+    "<menclose notation='updiagonalstrike downdiagonalstrike'><mi>x</mi></menclose>": r"\xcancel{x}",
+    "<maction actiontype='toggle' selection='2'><mi>a</mi><mi>b</mi></maction>": r"b",
+    "<mi>foo</mi><weird><mi>x</mi></weird>": r"\mathrm{foo}x",
+    "<merror><mtext>\\foo</mtext></merror>": r"\foo",
+    "<munder><mo movablelimits='true'>argmax</mo><mi>x</mi></munder>": r"\operatorname{argmax}_x",
+    "<mtext>so <math><mi>x</mi></math> is</mtext>": r"\text{ so }x\text{ is }",
+    "<msubsup><mo>∫</mo><mn>0</mn><mn>1</mn></msubsup>": r"\int_0^1",
+    "<mmultiscripts><mi>R</mi><mi>i</mi><none/><none/><mi>j</mi></mmultiscripts>": r"R_i^j",
+    "<mmultiscripts><mi>U</mi><mprescripts/><mn>92</mn><mn>238</mn></mmultiscripts>": r"{}_{92}^{238}U",
+    "<mover><mi>x</mi><mo stretchy='false'>˙</mo></mover>": r"\dot{x}",
+    "<munder><munder><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><mo>⏟</mo></munder><mi>n</mi>"
+    "</munder>":
+        r"\underbrace{a + b}_n",
+    "<mover><mo>→</mo><mtext>def</mtext></mover>": r"\xrightarrow{\text{def}}",
+    "<mtable displaystyle='true'><mlabeledtr><mtd><mtext>(3.1)</mtext></mtd><mtd><mi>x</mi><mo>=</mo>"
+    "<mn>1</mn></mtd></mlabeledtr></mtable>":
+        r"x = 1 \tag{3.1}",
+    "<mfrac bevelled='true'><mn>1</mn><mn>2</mn></mfrac>": r"1/2",
+    "<mo>∄</mo><mo>≢</mo><mo>⊄</mo><mo>∤</mo>": r"\nexists \not\equiv \not\subset \nmid",
+    "<ms>abc</ms>": "\\text{\"abc\"}",
+    "<mrow><mi>a</mi><mo>≡</mo><mi>b</mi><mspace width='1em'/><mo>(</mo><mi>mod</mi>"
+    "<mspace width='0.333em'/><mi>p</mi><mo>)</mo></mrow>":
+        r"a \equiv b\pmod{p}",
+    "<mi mathvariant='sans-serif'>m</mi><mi mathvariant='sans-serif'>a</mi>"
+    "<mi mathvariant='sans-serif'>x</mi>":
+        r"\mathsf{max}",
+    "<mrow><mi>𝐒</mi><mi>𝐞</mi><mi>𝐭</mi></mrow>": r"\mathbf{Set}",
+    "<mi>𝐱</mi><mi>y</mi>": r"\mathbf{x}y",
+    "<mo>∉</mo><mo>=</mo><mo≯</mo>": r"\notin \not =",
+    "<mtable columnalign='right left' displaystyle='true'><mtr><mtd><mi>a</mi></mtd><mtd><mo>=</mo>"
+    "<mi>b</mi></mtd></mtr><mtr><mtd></mtd><mtd><mo>=</mo><mi>c</mi></mtd></mtr></mtable>":
+        r"\begin{aligned} a & = b \\ & = c \end{aligned}",
+    "<mtable columnlines='solid' rowlines='solid'><mtr><mtd><mi>a</mi></mtd><mtd><mi>b</mi></mtd>"
+    "</mtr><mtr><mtd><mi>c</mi></mtd><mtd><mi>d</mi></mtd></mtr></mtable>":
+        r"\begin{array}{c|c} a & b \\ \hline c & d \end{array}",
+    "<munder><mo>∑</mo><mtable><mtr><mtd><mi>i</mi></mtd></mtr><mtr><mtd><mi>j</mi></mtd></mtr>"
+    "</mtable></munder>":
+        r"\sum_{\substack{i \\ j}}",
+    "<munderover><mo>→</mo><mi>g</mi><mi>f</mi></munderover>": r"\xrightarrow[g]{f}",
+    "<mi>ж</mi><mtext>привет</mtext>": r"\text{ж}\text{привет}",
+    "<mtext>a_b &amp; 50% ~</mtext>": r"\text{a\_b \& 50\% \textasciitilde }",
+    "<mstyle mathvariant='bold'><mi>x</mi><mo>+</mo><mi>y</mi></mstyle>": r"\mathbf{x} + \mathbf{y}",
+    "<msup><mi>f</mi><mrow><mo>′</mo><mn>2</mn></mrow></msup>": r"f'^2",
+    "<mi><mrow><mi>a</mi><mi>b</mi></mrow></mi>": r"ab",
+    "<mo>||</mo><mi>x</mi><mo>||</mo>": r"||x||",
 }  # fmt: skip
 
 
@@ -81,3 +131,25 @@ def test_pages_that_docutils_writes(latex: str) -> None:
     assert [formula.display for formula in page.formulas] == [False, True]
     assert page.formulas[0].latex == "x"
     assert loose(page.formulas[1].latex) == loose(latex)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "latex"),
+    [
+        (' alttext="x squared"', "x^2"),
+        (' alttext="x^{2}"', "x^{2}"),
+        (' alttext="Image of a formula"', "x^2"),
+        (' alttext="2x"', "2x"),
+    ],
+)
+def test_alttext_is_taken_when_it_is_tex(attributes: str, latex: str) -> None:
+    html = f"<p>a <math{attributes}><msup><mi>x</mi><mn>2</mn></msup></math></p>"
+    assert [formula.latex for formula in extract_page(html).formulas] == [latex]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["application/x-tex", "TeX", "LaTeX", "text/x-latex", "application/x-tex; mode=inline"]
+)
+def test_annotation_in_tex(encoding: str) -> None:
+    html = f"<math><semantics><mi>x</mi><annotation encoding='{encoding}'>\\xi</annotation></semantics></math>"
+    assert [formula.latex for formula in extract_page(f"<p>{html}</p>").formulas] == ["\\xi"]

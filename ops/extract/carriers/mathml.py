@@ -1,20 +1,22 @@
 """MathML: its TeX annotation, its `alttext`, or a conversion of the presentation itself."""
 
+import re
 from collections.abc import Mapping
 
 from selectolax.lexbor import LexborNode
 
 from ops.extract.carriers.dom import class_names, descendants
-from ops.extract.mathml_latex import mathml_to_latex
+from ops.extract.mathml import mathml_to_latex
 from ops.extract.registry import SKIP, Formula, carrier, make_formula, undelimit
 
-_TEX_ENCODINGS = ("application/x-tex", "tex", "latex", "application/x-latex", "text/x-tex", "x-tex", "text/latex")
+_TEX_ENCODING = re.compile(r"(?:(?:application|text|math)/)?(?:x-)?(?:la)?tex(?![a-z])", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z]{4,}")
 
 
 def tex_annotation(math: LexborNode) -> str | None:
     """The TeX in an annotation of a `<math>` element."""
     for annotation in descendants(math, "annotation"):
-        if (annotation.attributes.get("encoding") or "").strip().lower() in _TEX_ENCODINGS:
+        if _TEX_ENCODING.match((annotation.attributes.get("encoding") or "").strip()):
             latex = (annotation.text() or "").strip()
             if latex:
                 return latex
@@ -35,9 +37,14 @@ def from_math(math: LexborNode, name: str, display: bool | None = None) -> Formu
     if latex:
         return make_formula(unwrap_style(undelimit(latex)[0]), display, f"{name}-annotation")
     alttext = (attrs.get("alttext") or "").strip()
-    if alttext and "\ufffd" not in alttext:
+    if alttext and "\ufffd" not in alttext and not _is_speech(alttext):
         return make_formula(unwrap_style(undelimit(alttext)[0]), display, f"{name}-alttext")
     return make_formula(mathml_to_latex(math), display, name)
+
+
+def _is_speech(alttext: str) -> bool:
+    """Whether an `alttext` is words for a screen reader ("x squared") and not TeX."""
+    return not any(mark in alttext for mark in "\\^_{}") and _WORD.search(alttext) is not None
 
 
 @carrier(tags=["math"])

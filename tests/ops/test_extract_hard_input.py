@@ -1,0 +1,144 @@
+"""Pages that take a careless extractor forever, or down: each must end, with what it held or a reason.
+
+The sizes are such that work quadratic in them runs into the timeout of the test.
+"""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from ops.extract import PageRejected, extract_page
+from ops.extract.config import ExtractConfig
+from ops.extract.encoding import decode
+from ops.extract.nesting import MOST_ATTRIBUTES, MOST_FORMATTING, limit_nesting
+from tests.fuzz.extract import check, make
+from tests.fuzz.pages import soup
+
+PAGES: dict[str, Callable[[], str]] = {
+    "nested divs": lambda: "<body>" + "<div>" * 100_000 + "end",
+    "nested formatting": lambda: "<p>" + "<b>" * 100_000 + "end",
+    "formatting opened again in every paragraph": lambda: (
+        "<p>" + "".join(f"<font size={number}>" for number in range(5000)) + "</p><p>x" * 10_000 + "end"
+    ),
+    "end tags of nothing": lambda: "<span>" * 9999 + "</x>" * 100_000 + "end",
+    "nested math": lambda: "<p>a<math>" + "<mrow><mi>x</mi>" * 50_000 + "</math><p>end",
+    "nested content math": lambda: "<p>a<math>" + "<apply><plus/><ci>x</ci>" * 30_000 + "</math><p>end",
+    "a wide formula": lambda: "<p><math>" + "<mi>x</mi><mo>+</mo>" * 15_000 + "</math><p>end",
+    "fences without an end": lambda: "<p><math>" + "<mo>(</mo><mi>mod</mi>" * 15_000 + "</math><p>end",
+    "nested KaTeX boxes": lambda: (
+        "<p><span class=katex><span class=katex-html>"
+        + '<span class=mfrac><span class=vlist><span style="top:-2em">' * 5000
+        + "</p><p>end"
+    ),
+    "dollars": lambda: "<p>" + "$" * 300_000 + "<p>end",
+    "opening delimiters": lambda: "<script src=MathJax.js></script><p>" + "\\( {" * 300_000 + "<p>end",
+    "braces": lambda: "<script src=MathJax.js></script><p>\\(" + "{" * 3_000_000 + "<p>end",
+    "backslashes": lambda: "<p>\\(" + "\\" * 1_000_000 + "\\)<p>end",
+    "environments": lambda: "<p>" + "\\begin{align}" * 100_000 + "<p>end",
+    "comments in a formula": lambda: "<p>\\(" + "% \n" * 200_000 + "x\\)<p>end",
+    "a large table": lambda: "<table>" + ("<tr>" + "<td>1</td>" * 100 + "</tr>") * 300 + "</table><p>end",
+    "scripts without an end": lambda: "MathJax <p>end</p>" + "<script>" * 200_000,
+    "copies of rendered formulas": lambda: "<span class=MathJax>x</span>" * 20_000 + "<p>end",
+    "attributes": lambda: "<p " + " ".join(f"a{number}=b" for number in range(100_000)) + ">end",
+    "body tags": lambda: "".join(f"<body a{number}=b>" for number in range(50_000)) + "<p>end",
+    "names": lambda: "<p>" + "".join(f"<x{number}></x{number}>" for number in range(100_000)) + "<p>end",
+    "spaces": lambda: "<p>a" + " " * 3_000_000 + "<p>end",
+    "start of tags": lambda: "<p>end</p>" + "<a " * 300_000,
+    "entities that refer to each other": lambda: (
+        '<!DOCTYPE x [<!ENTITY a0 "aaaaaaaaaa">'
+        + "".join(f'<!ENTITY a{number} "&a{number - 1};&a{number - 1};">' for number in range(1, 50))
+        + "]><html><body><p>&a49;</p><p>end"
+    ),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", PAGES)
+def test_ends_and_keeps_the_text(name: str) -> None:
+    page = extract_page(PAGES[name]())
+    assert "end" in page.text
+
+
+@pytest.mark.timeout(60)
+def test_ten_thousand_formulas() -> None:
+    page = extract_page("<p>" + "<math><msup><mi>x</mi><mn>2</mn></msup></math> and \\(y_1\\) " * 5000)
+    assert [formula.latex for formula in page.formulas] == ["x^2", "y_1"] * 5000
+
+
+@pytest.mark.timeout(60)
+def test_a_page_over_its_budget_is_rejected_with_the_reason() -> None:
+    for html, reason in (
+        ("<p>word " * 200, "too_large"),
+        ("<p>" + "<br>" * 200, "too_many_nodes"),
+    ):
+        config = ExtractConfig(max_bytes=1000 if reason == "too_large" else 10_000, max_nodes=100)
+        with pytest.raises(PageRejected) as caught:
+            extract_page(html, config=config)
+        assert caught.value.reason == reason
+    with pytest.raises(PageRejected, match="too_large"):
+        extract_page("<p>word word \\(x\\) " * 3_000_000)
+
+
+def test_markup_where_it_means_nothing() -> None:
+    page = extract_page(
+        "<p title='<math><mi>z</mi></math>' data-x=\"</p><script>\">a \\(x\\) b</p>"
+        '<script>var s = \'</script><p>c \\(y\\)</p><script>var t = "<p>\\(no\\)</p>";</script>'
+    )
+    assert [formula.latex for formula in page.formulas] == ["x", "y"]
+
+
+def test_nul_bytes_and_control_characters() -> None:
+    page = extract_page("<p>a\x00b \\(x\x00_\x1b1\\) \x0c c</p><pre>d\x00\x0ce</pre>")
+    assert [formula.latex for formula in page.formulas] == ["x_1"]
+    assert "\x00" not in page.text
+    assert "ab" in page.text
+
+
+def test_limit_nesting_leaves_usual_pages_alone() -> None:
+    for html in ("<p>" * 5000, "<div>x</div>" * 4000, "<img src=a>" * 3000, "<p><b>a</b><i>b</i></p>" * 1000):
+        assert limit_nesting(html, 256) == (html, 0)
+
+
+def test_limit_nesting_cuts_what_nests() -> None:
+    html, removed = limit_nesting("<div>" * 30_000 + "a" + "</div>" * 30_000 + "<p>b</p>", 256)
+    assert removed == 2 * (30_000 - 256)
+    assert html == "<div>" * 256 + "a" + "</div>" * 256 + "<p>b</p>"
+    html, removed = limit_nesting("<b>" * 30_000 + "a", 256)
+    assert (html, removed) == ("<b>" * MOST_FORMATTING + "a", 30_000 - MOST_FORMATTING)
+    html, removed = limit_nesting("<p>" + "</x>" * 30_000, 256)
+    assert (html, removed) == ("<p>", 30_000)
+
+
+def test_limit_nesting_cuts_attributes() -> None:
+    names = [f'a{number}="b c"' for number in range(5000)]
+    html, removed = limit_nesting(f"<p>x</p><p {' '.join(names)}>y</p>", 256)
+    assert removed == 5000 - MOST_ATTRIBUTES
+    assert html == f"<p>x</p><p {' '.join(names[:MOST_ATTRIBUTES])}>y</p>"
+    image = f'<img alt="x" src="data:{"A" * 100_000}">'
+    assert limit_nesting(image, 256) == (image, 0)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "declared"),
+    [("utf-8", ""), ("utf-16", ""), ("shift_jis", "shift_jis"), ("gb18030", "gb2312"), ("cp1252", "iso-8859-1")],
+)
+def test_encodings(encoding: str, declared: str) -> None:
+    word = {"shift_jis": "数学", "gb18030": "数学"}.get(encoding, "née")
+    html = f"<meta charset='{declared}'><p>{word} \\(x\\)</p>".encode(encoding)
+    decoded = decode(html)
+    assert (word in decoded.text, decoded.num_replaced) == (True, 0)
+
+
+def test_mixed_encodings_count_what_is_lost() -> None:
+    html = b"<p>" + "é".encode() + "é".encode("latin-1") + b"\xff\xfe \\(x\\)</p>"
+    page = extract_page(html)
+    assert [formula.latex for formula in page.formulas] == ["x"]
+    page.text.encode("utf-8")
+
+
+@pytest.mark.timeout(120)
+def test_pages_nobody_wrote() -> None:
+    pages = [soup(random.Random(number), 600) for number in range(10)]
+    kept = sum(check(make(7, number, pages)) is not None for number in range(150))
+    assert kept > 100
