@@ -137,10 +137,13 @@ def lineage(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:
 
 
 def missing_parents(records: Mapping[str, list[Record]]) -> list[str]:
-    """Parents named by a record that are not among the artefacts of the report."""
-    there = {record.id.path for group in records.values() for record in group}
-    named = {parent.id.path for group in records.values() for record in group for parent in record.parents}
-    return sorted(named - there)
+    """Parents named by a record that are not among the artefacts of the report.
+
+    A parent may be there under another version: made again to the same bytes, it leaves what came of it as it was.
+    """
+    there = {(record.asset, record.partition, record.digest) for group in records.values() for record in group}
+    parents = [parent for group in records.values() for record in group for parent in record.parents]
+    return sorted({p.id.path for p in parents if (p.asset, p.partition, p.digest) not in there})
 
 
 def costs(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:
