@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from ops.stage import sum_rows
 from ops.store import Record, Store
 from ops.svg import line_chart
 
@@ -57,7 +58,18 @@ def combined(records: Sequence[Record], store: Store, *, reused: int) -> dict[st
     shown |= {f"range/{name}": value for name, value in counts.items()}
     if dropped:
         shown["range/dropped"] = dg.MetadataValue.md(drop_table(dropped, counts.get("in", 0)))
+    for name in {name: None for record in records for name in record.summary}:
+        tables = [record.summary[name] for record in records if record.summary.get(name)]
+        if tables and all(_is_countable(table) for table in tables):
+            shown[f"range/{name}"] = dg.MetadataValue.md(markdown_table(sum_rows(tables)))
     return shown
+
+
+def _is_countable(table: Any) -> bool:
+    """Whether a table is a label and counts, which add up over partitions."""
+    return _is_table(table) and all(
+        isinstance(cell, int) and not isinstance(cell, bool) for row in table for cell in list(row.values())[1:]
+    )
 
 
 def drop_table(dropped: Mapping[str, int], total: int) -> str:

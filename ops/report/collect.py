@@ -9,7 +9,7 @@ from ops.atomic import read_json
 from ops.errors import InputError
 from ops.parts import read_rows
 from ops.report.config import ReportConfig
-from ops.stage import Inputs, many, one
+from ops.stage import Inputs, many, one, sum_rows
 from ops.store.record import RECORD_NAME, Record
 
 DATA_STAGES = ("pages", "documents", "cleaned", "scored", "deduplicated", "corpus", "tokens")
@@ -119,6 +119,11 @@ def _dropped(directory: Path) -> list[tuple[str, str]]:
         for rows in read_rows(part, columns=["url", "reason"])
         for row in rows
     ]
+
+
+def formulas(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:
+    """A row for each carrier of mathematics, over all partitions of the formula ledger."""
+    return sum_rows([record.summary["formulas_by_carrier"] for record in records.get("formula_ledger", [])])
 
 
 def lineage(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:

@@ -115,6 +115,11 @@ def test_nothing_vanishes_from_the_crawl_to_the_tokens(run: Mapping[str, Any]) -
     for before, after in pairwise(stages):
         assert flow[after]["in"] == flow[before]["out"], (before, after)
     assert flow["tokens"]["out"] > 20
+    carriers = read_json(report / "family.json")["formulas"]
+    found = sum(r.counts["formulas"] for r in run["store"].records("documents"))
+    assert sum(row["found"] for row in carriers) == found > 100
+    for row in carriers:
+        assert row["found"] == row["kept"] + row["changed"] + row["lost"] + row["document_dropped"]
 
 
 def test_what_was_planted_is_caught(run: Mapping[str, Any]) -> None:
