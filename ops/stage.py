@@ -102,11 +102,11 @@ def many(inputs: Inputs, name: str) -> list[Path]:
     return [Path(path) for path in paths]
 
 
-def sum_rows(tables: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Tables of the same columns as one: rows with the same text in the first column become one row of sums."""
+def sum_rows(tables: Sequence[Sequence[Mapping[str, Any]]], label: str) -> list[dict[str, Any]]:
+    """Tables of counts as one: rows with the same text under `label` become one row of sums."""
     rows: dict[Any, dict[str, Any]] = {}
     for row in (row for table in tables for row in table):
-        label, *columns = row
+        columns = [column for column in row if column != label]
         total = rows.setdefault(row[label], {label: row[label], **dict.fromkeys(columns, 0)})
         for column in columns:
             total[column] += row[column]

@@ -123,7 +123,8 @@ def _dropped(directory: Path) -> list[tuple[str, str]]:
 
 def formulas(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:
     """A row for each carrier of mathematics, over all partitions of the formula ledger."""
-    return sum_rows([record.summary["formulas_by_carrier"] for record in records.get("formula_ledger", [])])
+    ledger = records.get("formula_ledger", [])
+    return sum_rows([record.summary["formulas_by_carrier"] for record in ledger], "carrier")
 
 
 def lineage(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:

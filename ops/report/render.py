@@ -134,11 +134,11 @@ def _flow(flow: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def _formulas(formulas: Sequence[Mapping[str, Any]]) -> Section:
-    columns = list(formulas[0])
-    rows = [[str(row[columns[0]]), *(f"{row[column]:,}" for column in columns[1:])] for row in formulas]
-    sums = [f"{sum(row[column] for row in formulas):,}" for column in columns[1:]]
+    columns = ("found", "valid", "kept", "changed", "lost", "document_dropped")
+    total = {"carrier": "all", **{column: sum(row[column] for row in formulas) for column in columns}}
+    rows = [[str(row["carrier"]), *(f"{row[column]:,}" for column in columns)] for row in [*formulas, total]]
     sentence = "Each formula by the carrier it was found in: found = kept + changed + lost + in dropped documents."
-    return "Formulas", sentence, [column.replace("_", " ") for column in columns], [*rows, ["all", *sums]]
+    return "Formulas", sentence, ["carrier", *(column.replace("_", " ") for column in columns)], rows
 
 
 def _caught(caught: Sequence[Mapping[str, Any]]) -> Section:

@@ -185,7 +185,7 @@ def test_a_killed_ledger_goes_on_to_the_same_bytes(inputs: dict[str, list[Path]]
         assert (tmp_path / "cut" / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()
 
 
-def test_tables_add_up_by_their_first_column() -> None:
-    tables = [[{"k": "b", "n": 1, "m": 2}], [{"k": "a", "n": 5, "m": 0}, {"k": "b", "n": 10, "m": 20}]]
-    assert sum_rows(tables) == [{"k": "a", "n": 5, "m": 0}, {"k": "b", "n": 11, "m": 22}]
-    assert sum_rows([]) == []
+def test_tables_add_up_by_their_label() -> None:
+    tables = [[{"n": 1, "k": "b", "m": 2}], [{"k": "a", "n": 5, "m": 0}, {"k": "b", "n": 10, "m": 20}]]
+    assert sum_rows(tables, "k") == [{"k": "a", "n": 5, "m": 0}, {"k": "b", "n": 11, "m": 22}]
+    assert sum_rows([], "k") == []
