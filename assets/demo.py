@@ -101,7 +101,7 @@ def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
             text = failure.description if failure and failure.description else error and error.to_string()
             lines.append(f"{event.step_key}: {text}")
     for evaluation in result.get_asset_check_evaluations():
-        if not evaluation.passed and evaluation.blocking:
+        if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
             what = f"{evaluation.asset_key.to_user_string()}: check {evaluation.check_name} failed"
             lines.append(f"{what}: {evaluation.description}")
     return lines or ["the run failed; see its events in the UI"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from ops.stage import sum_rows
 from ops.store import Record, Store
 from ops.svg import line_chart
 
@@ -57,7 +58,20 @@ def combined(records: Sequence[Record], store: Store, *, reused: int) -> dict[st
     shown |= {f"range/{name}": value for name, value in counts.items()}
     if dropped:
         shown["range/dropped"] = dg.MetadataValue.md(drop_table(dropped, counts.get("in", 0)))
+    for name in {name: None for record in records for name in record.summary}:
+        tables = [record.summary[name] for record in records if record.summary.get(name)]
+        label = _label(tables)
+        if label is not None:
+            shown[f"range/{name}"] = dg.MetadataValue.md(markdown_table(sum_rows(tables, label)))
     return shown
+
+
+def _label(tables: Sequence[Any]) -> str | None:
+    """The only column that is no count, when these are tables of counts, which add up over partitions."""
+    if not tables or not all(_is_table(table) for table in tables):
+        return None
+    columns = {column for table in tables for row in table for column, cell in row.items() if type(cell) is not int}
+    return columns.pop() if len(columns) == 1 else None
 
 
 def drop_table(dropped: Mapping[str, int], total: int) -> str:

@@ -45,20 +45,43 @@ DOCUMENTS = pa.schema(
     ]
 )
 
+_TEXT = [
+    *PROVENANCE,
+    pa.field("title", pa.string()),
+    pa.field("text", pa.string(), nullable=False),
+    pa.field("num_formulas", pa.int32(), nullable=False),
+    pa.field("cleaner", pa.string(), nullable=False),  # name and version of the cleaner that made this text
+    pa.field("num_paragraphs_dropped", pa.int32(), nullable=False),
+]
+
+KEPT_FORMULA = pa.struct(
+    [
+        pa.field("index", pa.int32()),  # which formula of the document it is
+        pa.field("start", pa.int32()),  # where it stands in the cleaned text, delimiters included
+        pa.field("end", pa.int32()),
+    ]
+)
+
+DROPPED_PARAGRAPH = pa.struct(
+    [
+        pa.field("index", pa.int32()),  # which paragraph of the document it was
+        pa.field("reason", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("formulas", pa.list_(pa.int32())),  # which formulas of the document went with it
+    ]
+)
+
 CLEANED = pa.schema(
     [
-        *PROVENANCE,
-        pa.field("title", pa.string()),
-        pa.field("text", pa.string(), nullable=False),
-        pa.field("num_formulas", pa.int32(), nullable=False),
-        pa.field("cleaner", pa.string(), nullable=False),  # name and version of the cleaner that made this text
-        pa.field("num_paragraphs_dropped", pa.int32(), nullable=False),
+        *_TEXT,
+        pa.field("formulas", pa.list_(KEPT_FORMULA), nullable=False),
+        pa.field("dropped_paragraphs", pa.list_(DROPPED_PARAGRAPH), nullable=False),
     ]
 )
 
 SCORED = pa.schema(
     [
-        *CLEANED,
+        *_TEXT,
         pa.field("language", pa.string(), nullable=False),
         pa.field("language_score", pa.float32(), nullable=False),
         pa.field("math_score", pa.float32(), nullable=False),  # 0 to 5
@@ -75,6 +98,22 @@ DEDUPLICATED = pa.schema(
 )
 
 CORPUS = DEDUPLICATED  # after decontamination: the same columns, fewer rows
+
+LEDGER = pa.schema(
+    [
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("index", pa.int32(), nullable=False),  # which formula of the document it is
+        pa.field("carrier", pa.string(), nullable=False),
+        pa.field("display", pa.bool_(), nullable=False),
+        pa.field("latex", pa.string(), nullable=False),  # as extracted
+        pa.field("invalid", pa.string()),  # why it cannot be typeset (`ops.extract.validity`); null: it can
+        pa.field("fate", pa.string(), nullable=False),  # kept, changed, lost, document_dropped
+        pa.field("stage", pa.string()),  # the stage that did it
+        pa.field("reason", pa.string()),
+        pa.field("latex_after", pa.string()),  # of a changed one, as it stands in the corpus
+    ]
+)
 
 DROPPED = pa.schema(
     [

@@ -102,6 +102,17 @@ def many(inputs: Inputs, name: str) -> list[Path]:
     return [Path(path) for path in paths]
 
 
+def sum_rows(tables: Sequence[Sequence[Mapping[str, Any]]], label: str) -> list[dict[str, Any]]:
+    """Tables of counts as one: rows with the same text under `label` become one row of sums."""
+    rows: dict[Any, dict[str, Any]] = {}
+    for row in (row for table in tables for row in table):
+        columns = [column for column in row if column != label]
+        total = rows.setdefault(row[label], {label: row[label], **dict.fromkeys(columns, 0)})
+        for column in columns:
+            total[column] += row[column]
+    return [rows[key] for key in sorted(rows)]
+
+
 def reconcile(counts: Mapping[str, int], dropped: Mapping[str, int]) -> Check:
     """The check that nothing vanished: in = out + dropped."""
     lost = counts["in"] - counts["out"] - sum(dropped.values())

@@ -15,6 +15,7 @@ from ops.eval_tasks.config import EvalTasksConfig
 from ops.evaluate.config import EvaluateConfig
 from ops.extract.config import ExtractConfig
 from ops.importance.config import ImportanceConfig
+from ops.ledger.config import LedgerConfig
 from ops.minhash.config import MinHashConfig
 from ops.prune.config import PruneConfig
 from ops.sample_crawl.config import SampleCrawlConfig
@@ -59,6 +60,7 @@ class Recipe:
     deduplicate: DeduplicateConfig = DeduplicateConfig()
     eval_tasks: EvalTasksConfig = EvalTasksConfig()
     decontaminate: DecontaminateConfig = DecontaminateConfig()
+    ledger: LedgerConfig = LedgerConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     tokenize: TokenizeConfig = TokenizeConfig()
     training_set: TrainingSetConfig = TrainingSetConfig()

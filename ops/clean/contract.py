@@ -43,7 +43,7 @@ class CleanedDocument:
 
     text: str
     formulas: list[dict[str, Any]]
-    """The formulas kept, with their offsets in `text`."""
+    """The formulas kept, each with its `index` among the document's and its offsets in `text`."""
     dropped: list[DroppedParagraph] = field(default_factory=list)
     drop_reason: str | None = None
     """Not None: the whole document goes."""
@@ -74,7 +74,7 @@ def apply(document: ProtectedDocument, formulas: list[Mapping[str, Any]], verdic
             DroppedParagraph(
                 index=index,
                 reason=decision.reason or "empty",
-                text=original,
+                text=_restore(document, formulas, original)[0],
                 formulas=tuple(number for name in names for number in document.spans[name].formulas),
             )
         )
@@ -133,7 +133,7 @@ def _restore(
             formula = formulas[number]
             whole = ("$$" if formula["display"] else "$") + formula["latex"] + ("$$" if formula["display"] else "$")
             search = span.text.index(whole, search)
-            placed.append({**formula, "start": length + search, "end": length + search + len(whole)})
+            placed.append({**formula, "index": number, "start": length + search, "end": length + search + len(whole)})
             search += len(whole)
         pieces.append(span.text)
         length += len(span.text)

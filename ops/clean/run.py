@@ -1,6 +1,7 @@
 """The stage: DOCUMENTS parts to CLEANED parts."""
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,8 @@ def _settle(batch: Batch, row: Row, outcome: Outcome) -> None:
             "num_formulas": len(cleaned.formulas),
             "cleaner": outcome.cleaner,
             "num_paragraphs_dropped": len(cleaned.dropped),
+            "formulas": [{name: place[name] for name in ("index", "start", "end")} for place in cleaned.formulas],
+            "dropped_paragraphs": [asdict(paragraph) for paragraph in cleaned.dropped],
         }
     )
 

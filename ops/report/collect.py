@@ -9,7 +9,7 @@ from ops.atomic import read_json
 from ops.errors import InputError
 from ops.parts import read_rows
 from ops.report.config import ReportConfig
-from ops.stage import Inputs, many, one
+from ops.stage import Inputs, many, one, sum_rows
 from ops.store.record import RECORD_NAME, Record
 
 DATA_STAGES = ("pages", "documents", "cleaned", "scored", "deduplicated", "corpus", "tokens")
@@ -121,6 +121,12 @@ def _dropped(directory: Path) -> list[tuple[str, str]]:
     ]
 
 
+def formulas(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:
+    """A row for each carrier of mathematics, over all partitions of the formula ledger."""
+    ledger = records.get("formula_ledger", [])
+    return sum_rows([record.summary["formulas_by_carrier"] for record in ledger], "carrier")
+
+
 def lineage(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:
     """Every artefact that the family came from: asset, partition, version, digest, parents."""
     return [
@@ -137,10 +143,13 @@ def lineage(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:
 
 
 def missing_parents(records: Mapping[str, list[Record]]) -> list[str]:
-    """Parents named by a record that are not among the artefacts of the report."""
-    there = {record.id.path for group in records.values() for record in group}
-    named = {parent.id.path for group in records.values() for record in group for parent in record.parents}
-    return sorted(named - there)
+    """Parents named by a record that are not among the artefacts of the report.
+
+    A parent may be there under another version: made again to the same bytes, it leaves what came of it as it was.
+    """
+    there = {(record.asset, record.partition, record.digest) for group in records.values() for record in group}
+    parents = [parent for group in records.values() for record in group for parent in record.parents]
+    return sorted({p.id.path for p in parents if (p.asset, p.partition, p.digest) not in there})
 
 
 def costs(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:

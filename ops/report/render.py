@@ -24,6 +24,8 @@ code { font-size: 13px; } .charts { display: flex; flex-wrap: wrap; gap: 1rem; }
 def sections(report: Mapping[str, Any], speeds: Mapping[str, Any], costs: Sequence[Mapping[str, Any]]) -> list[Section]:
     """The tables of the report."""
     found = [_family(report["family"], speeds), _tasks(report["family"]), _flow(report["flow"])]
+    if report["formulas"]:
+        found.append(_formulas(report["formulas"]))
     if report["caught"]:
         found.append(_caught(report["caught"]))
     return [*found, _sources(report["family"]), _costs(costs), _lineage(report["lineage"])]
@@ -129,6 +131,14 @@ def _flow(flow: Sequence[Mapping[str, Any]]) -> Section:
     ]
     columns = ["stage", "documents in", "out", "dropped", "unaccounted", "reasons"]
     return "What went where", "Every document that does not go on has a reason; in = out + dropped.", columns, rows
+
+
+def _formulas(formulas: Sequence[Mapping[str, Any]]) -> Section:
+    columns = ("found", "valid", "kept", "changed", "lost", "document_dropped")
+    total = {"carrier": "all", **{column: sum(row[column] for row in formulas) for column in columns}}
+    rows = [[str(row["carrier"]), *(f"{row[column]:,}" for column in columns)] for row in [*formulas, total]]
+    sentence = "Each formula by the carrier it was found in: found = kept + changed + lost + in dropped documents."
+    return "Formulas", sentence, ["carrier", *(column.replace("_", " ") for column in columns)], rows
 
 
 def _caught(caught: Sequence[Mapping[str, Any]]) -> Section:

@@ -25,6 +25,7 @@ def run(config: ReportConfig, inputs: Inputs, out: Path, execution: Execution) -
         "recipe": config.recipe,
         "family": collect.family(config, inputs, records),
         "flow": flow,
+        "formulas": collect.formulas(records),
         "caught": collect.caught(inputs, records),
         "lineage": collect.lineage(records),
     }
