@@ -102,6 +102,7 @@ def corpus_nodes(recipe: Recipe) -> list[Node]:
             {"pages": "pages"},
             "Text with LaTeX, code and tables from the main content of each page.",
             version="2",
+            observes=True,
             checks=("nothing_vanishes", "formulas_found", "formulas_by_carrier_add_up"),
         ),
         node(

@@ -42,6 +42,11 @@ DOCUMENTS = pa.schema(
         pa.field("formulas", pa.list_(FORMULA), nullable=False),
         pa.field("encoding", pa.string()),  # the encoding that was used
         pa.field("num_replaced", pa.int32()),  # characters that could not be decoded
+        pa.field("kind", pa.string()),  # html, notebook, text
+        pa.field("declared_language", pa.string()),  # what the page states of itself, as it states it
+        pa.field("canonical_url", pa.string()),
+        pa.field("author", pa.string()),
+        pa.field("date", pa.string()),
     ]
 )
 

@@ -13,8 +13,21 @@ class CrawlPagesConfig:
     max_page_bytes: int = 8 * 1024 * 1024
     """Larger bodies are dropped (`too_large`). Common Crawl cuts at 1 MiB, since 2025 at 5 MiB."""
 
-    accepted_mime_types: tuple[str, ...] = ("text/html", "application/xhtml+xml")
-    """Media types as the HTTP header declares them. A response that declares none is a page when it begins as HTML."""
+    accepted_mime_types: tuple[str, ...] = (
+        "text/html",
+        "application/xhtml+xml",
+        "text/plain",
+        "text/markdown",
+        "text/x-markdown",
+        "text/x-rst",
+        "text/x-tex",
+        "text/x-latex",
+        "application/x-tex",
+        "application/x-latex",
+        "application/x-ipynb+json",
+    )
+    """Media types as the HTTP header declares them. A response that declares none is a page when it begins as HTML,
+    one of `application/json` when it is a Jupyter notebook and notebooks are accepted."""
 
     keep_truncated: bool = False
     """Keep responses that the crawler cut (WARC-Truncated), noted in `content_truncated`; otherwise drop them."""

@@ -24,6 +24,10 @@ from ops.warc.record import MAX_HEADER_BYTES, Damage, WarcRecord
 BEGINS_AS_HTML = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype\s+html|html)", re.I | re.S
 )
+JSON, NOTEBOOK_TYPE = "application/json", "application/x-ipynb+json"
+NOTEBOOK = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{(?=.*"nbformat")(?=.*"cell_type")', re.S)
+"""Jupyter notebooks are mostly served as plain JSON."""
+
 DOCUMENT_TYPES = ("response", "revisit")
 """Record types that stand for a document. All others are counted as `records_<type>` and are no documents."""
 
@@ -99,6 +103,8 @@ class PageReader:
         if record.block_length > len(record.block):
             raise Dropped("too_large", f"block of {record.block_length} bytes")
         content, digest = self._content(record, response, truncated is not None, counts)
+        if response.mime_type == JSON and not NOTEBOOK.match(content):
+            raise Dropped("mime_type", response.mime_type)
         return {
             "fetch_time": record.headers.get("WARC-Date"),
             "http_status": response.status,
@@ -113,8 +119,10 @@ class PageReader:
         if response.mime_type is None:
             if not BEGINS_AS_HTML.match(response.body[:4096]):
                 raise Dropped("mime_type", "none declared")
-        elif response.mime_type not in self.config.accepted_mime_types:
-            raise Dropped("mime_type", response.mime_type)
+        else:
+            sought = NOTEBOOK_TYPE if response.mime_type == JSON else response.mime_type
+            if sought not in self.config.accepted_mime_types:
+                raise Dropped("mime_type", response.mime_type)
 
     def _content(
         self, record: WarcRecord, response: HttpResponse, truncated: bool, counts: Counter[str]

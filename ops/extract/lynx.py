@@ -26,6 +26,19 @@ class LynxFailed(RuntimeError):
     """lynx ended with an error, or not in time."""
 
 
+def lynx_version() -> str:
+    """The first line of `lynx -version`.
+
+    Raises:
+        InputError: when it is not installed.
+    """
+    try:
+        done = subprocess.run(("lynx", "-version"), capture_output=True, text=True, check=True)
+    except FileNotFoundError as error:
+        raise InputError(_ABSENT) from error
+    return done.stdout.splitlines()[0]
+
+
 def dump(html: str, *, timeout: float) -> str:
     """The page as lynx shows it.
 

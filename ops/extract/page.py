@@ -182,6 +182,7 @@ def _html_page(decoded: Decoded, mime: str, url: str | None, config: ExtractConf
     renderer.render(select_main(tree))
     tree.counters["tables"] = renderer.num_tables
     tree.counters["code_blocks"] = renderer.num_code_blocks
+    tree.counters["copies_dropped"] = renderer.writer.num_copies
     return _page(decoded, renderer.writer, tree.counters, kind="html", parser=parser, title=tree.title)
 
 

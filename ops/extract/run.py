@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.extract.config import ExtractConfig
+from ops.extract.lynx import lynx_version
 from ops.extract.page import Page, PageRejected, extract_page
 from ops.parts import Batch, Row, part_paths, read_rows, run_parts
 from ops.schema import DOCUMENTS, PROVENANCE
@@ -16,6 +17,15 @@ NUM_SAMPLES = 3
 SAMPLE_CHARS = 400
 LARGEST_REPLACED = 0.05
 """A page with a larger share of characters that could not be decoded is dropped as `decode_failed`."""
+
+
+def observe(config: ExtractConfig, execution: Execution) -> dict[str, str]:
+    """The version of lynx, when it renders.
+
+    Raises:
+        InputError: when lynx is to render and is not installed.
+    """
+    return {"lynx": lynx_version()} if config.renderer == "lynx" else {}
 
 
 def run(config: ExtractConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
@@ -43,8 +53,8 @@ def run(config: ExtractConfig, inputs: Inputs, out: Path, execution: Execution) 
             reconcile(totals.counts, totals.dropped),
             Check(
                 name="formulas_found",
-                passed=formulas > 0,
-                description="at least one formula was found",
+                passed=formulas > 0 or not totals.counts["in"],
+                description="at least one formula was found, if there was a page",
                 metadata={"formulas": formulas, "carriers": carriers},
                 blocking=False,
             ),
@@ -77,12 +87,13 @@ def _extract_batch(config: ExtractConfig, rows: list[Row]) -> Batch:
         batch.counts.update(
             {name: count for name, count in page.counters.items() if name.startswith(_COUNTED) and count}
         )
+        batch.counts[f"pages_{page.kind}"] += 1
         batch.counts["characters"] += len(page.text)
         batch.counts["characters_replaced"] += page.num_replaced
     return batch
 
 
-_COUNTED = ("formulas", "tables", "code_blocks")
+_COUNTED = ("formulas", "copies_dropped", "tables", "code_blocks")
 
 
 def _content_type(row: Mapping[str, Any]) -> str | None:
@@ -100,6 +111,9 @@ def _document(row: Mapping[str, Any], page: Page) -> Row:
         "formulas": [asdict(formula) for formula in page.formulas],
         "encoding": page.encoding,
         "num_replaced": page.num_replaced,
+        "kind": page.kind,
+        "declared_language": page.metadata.get("language"),
+        **{name: page.metadata.get(name) for name in ("canonical_url", "author", "date")},
     }
 
 

@@ -55,6 +55,7 @@ def extra(name: str, value: str) -> dict:
 
 
 ZIPPED = gzip.compress(HTML, mtime=0)
+NOTEBOOK = b' {"cells": [{"cell_type": "markdown", "source": ["$x$"]}], "nbformat": 4}'
 LONG = b"<html>" + b"x" * LARGE
 KEPT = {
     "plain": (http_block(headers=(HTML_HEADER,)), {}, HTML),
@@ -79,6 +80,8 @@ KEPT = {
     ),
     "no type but html": (http_block(b"\xef\xbb\xbf <!-- hi -->\n<!DOCTYPE html><p>", headers=()), {}, None),
     "xhtml": (http_block(headers=(("Content-Type", "Application/XHTML+XML ; q=1"),)), {}, HTML),
+    "plain text": (http_block(b"words", headers=(("Content-Type", "text/plain"),)), {}, b"words"),
+    "notebook as json": (http_block(NOTEBOOK, headers=(("Content-Type", "application/json"),)), {}, NOTEBOOK),
     "as long as it may be": (http_block(LONG[:LARGE]), {}, LONG[:LARGE]),
     "type of block not said": (http_block(), {"content_type": ""}, HTML),
 }
@@ -90,6 +93,7 @@ DROPPED_FOR = {
     "partial": ("http_status", http_block(status="206 Partial"), {}),
     "image": ("mime_type", http_block(b"GIF89a", headers=(("Content-Type", "image/gif"),)), {}),
     "no type, no html": ("mime_type", http_block(b"plain words", headers=()), {}),
+    "json": ("mime_type", http_block(b'{"nbformat": 4}', headers=(("Content-Type", "application/json"),)), {}),
     "cut": ("truncated", http_block(), extra("WARC-Truncated", "length")),
     "digest": ("payload_digest_mismatch", http_block(), extra("WARC-Payload-Digest", sha1(b"other"))),
     "empty": ("empty_body", http_block(b""), {}),
@@ -248,7 +252,7 @@ def test_real_pages_as_warcio_decodes_them(tmp_path, path):
     if path is None:
         pytest.skip(f"no WARC files in {REAL}")
     expected = {}
-    responses = 0
+    responses, accepted = 0, CrawlPagesConfig(bucket=0).accepted_mime_types
     with path.open("rb") as stream:
         iterator = ArchiveIterator(stream)
         for record in iterator:
@@ -256,7 +260,7 @@ def test_real_pages_as_warcio_decodes_them(tmp_path, path):
             if record.rec_type == "response":
                 responses += 1
                 kind = (record.http_headers.get_header("Content-Type") or "").partition(";")[0].lower()
-                if record.http_headers.get_statuscode() == "200" and kind == "text/html" and body.strip():
+                if record.http_headers.get_statuscode() == "200" and kind in accepted and body.strip():
                     expected[iterator.get_record_offset()] = body
     manifest = make_manifest(path, tmp_path / "manifest")
     result = read_pages(manifest, tmp_path / "out", Execution(source=str(path)), max_page_bytes=1 << 24)

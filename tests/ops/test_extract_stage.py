@@ -23,8 +23,17 @@ from ops.stage import Execution
 PROSE = b"<p>" + b"The derivative of a sum is the sum of the derivatives of its terms. " * 5 + b"</p>"
 CONTENTS = {
     "good": (
-        b"<title>T</title><body><h1>Sum</h1>" + PROSE + rb"<p>\(x^2\)</p><p>Previous | Next</p>",
+        b"<title>T</title><html lang=en><meta name=author content=Ada><body><h1>Sum</h1>"
+        + PROSE
+        + rb"<p>\(x^2\)</p><p>Previous | Next</p>",
         "text/html",
+        None,
+    ),
+    "notebook": (
+        json.dumps(
+            {"nbformat": 4, "cells": [{"cell_type": "markdown", "source": PROSE.decode()[3:-4] + "$a_1+a_2$"}]}
+        ).encode(),
+        "application/json",
         None,
     ),
     "latin": (b"<body>" + PROSE + "<p>naïve \\[y_1\\]</p>".encode("latin-1"), "text/html", "iso-8859-1"),
@@ -74,13 +83,16 @@ def test_extract_and_clean(tmp_path: Path) -> None:
     pages(tmp_path / "pages")
     result = extract(tmp_path)
     rows = {row["doc_id"]: row for row in read(tmp_path / "documents")}
-    assert set(rows) == {"good", "latin", "short"}
+    assert set(rows) == {"good", "notebook", "latin", "short"}
     assert {row["doc_id"]: row["reason"] for row in read(tmp_path / "documents", "dropped")} == {
         "pdf": "not_html", "image": "not_html", "empty": "empty_text", "broken": "decode_failed", "large": "too_large",
         "garbage": "not_html",
     }  # fmt: skip
-    assert result.counts["in"] == 9
-    assert result.counts["formulas"] == 2
+    assert result.counts["in"] == 10
+    assert result.counts["formulas"] == 3
+    assert (result.counts["pages_html"], result.counts["pages_notebook"]) == (3, 1)
+    assert (rows["good"]["kind"], rows["notebook"]["kind"]) == ("html", "notebook")
+    assert (rows["good"]["declared_language"], rows["good"]["author"], rows["good"]["date"]) == ("en", "Ada", None)
     assert result.counts["formulas_tex-parenthesis"] == result.counts["formulas_tex-bracket"] == 1
     assert all(check.passed for check in result.checks)
     assert rows["good"]["title"] == "T"
@@ -96,14 +108,14 @@ def test_extract_and_clean(tmp_path: Path) -> None:
 
     cleaned = run_clean(CleanConfig(), {"documents": [tmp_path / "documents"]}, tmp_path / "cleaned", Execution())
     kept = {row["doc_id"]: row for row in read(tmp_path / "cleaned")}
-    assert set(kept) == {"good", "latin"}
+    assert set(kept) == {"good", "notebook", "latin"}
     assert kept["good"]["num_paragraphs_dropped"] == 1
     assert "Previous" not in kept["good"]["text"]
     assert kept["good"]["num_formulas"] == 1
     assert kept["good"]["cleaner"] == "rules-1"
     assert cleaned.dropped == {"too_short": 1}
     assert all(check.passed for check in cleaned.checks)
-    assert cleaned.summary["formulas"] == {"in": 2, "out": 2, "in_dropped_paragraphs": 0, "in_dropped_documents": 0}
+    assert cleaned.summary["formulas"] == {"in": 3, "out": 3, "in_dropped_paragraphs": 0, "in_dropped_documents": 0}
     json.dumps(cleaned.summary)
 
 
