@@ -48,7 +48,7 @@ def demo() -> Recipe:
         schedule=WSDConfig(warmup_steps=10, decay_fraction=0.5),
         batch_size=8,
         seq_len=256,
-        total_tokens=150_000,
+        total_tokens=110_000,
     )
     return Recipe(
         name="demo",
@@ -65,7 +65,7 @@ def demo() -> Recipe:
             schedule=WSDConfig(warmup_steps=20, decay_fraction=0.3),
             batch_size=16,
             seq_len=256,
-            total_tokens=600_000,
+            total_tokens=460_000,
         ),
         importance=ImportanceConfig(num_samples=64, seq_len=256, depth_num_samples=8, depth_steps=4),
         students=(
@@ -82,5 +82,5 @@ def demo() -> Recipe:
                 distill=distill,
             ),
         ),
-        evaluate=EvaluateConfig(max_validation_tokens=40_000, max_seq_len=256, task_limit=25),
+        evaluate=EvaluateConfig(max_validation_tokens=25_000, max_seq_len=256, task_limit=20),
     )

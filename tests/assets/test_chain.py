@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow.parquet as pq
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
@@ -120,6 +122,25 @@ def test_nothing_vanishes_from_the_crawl_to_the_tokens(run: Mapping[str, Any]) -
     assert sum(row["found"] for row in carriers) == found > 100
     for row in carriers:
         assert row["found"] == row["kept"] + row["changed"] + row["lost"] + row["document_dropped"]
+
+
+def test_every_element_of_the_crawl_that_carries_a_formula_is_in_the_ledger(run: Mapping[str, Any]) -> None:
+    """Counted in the pages' source by regular expressions, carrier by carrier."""
+    store = run["store"]
+    parts = [path for r in store.records("pages") for path in store.local_path(r).glob("part-*.parquet")]
+    source = b"\n".join(c for path in parts for c in pq.read_table(path, columns=["content"])["content"].to_pylist())
+    in_source = {
+        "mathjax-script": rb'<script type="math/tex',
+        "katex": rb'class="katex"',
+        "image-alt": rb'<img[^>]*class="math',
+        "mathml": rb"<math(?![^>]*>\s*<semantics)",
+        "mathml-annotation": rb'(?<!class="katex-mathml">)<math[^>]*>\s*<semantics',
+    }
+    report = run["store"].local_path(record(run, "family_report"))
+    ledger = {row["carrier"]: row["found"] for row in read_json(report / "family.json")["formulas"]}
+    counted = {carrier: len(re.findall(pattern, source)) for carrier, pattern in in_source.items()}
+    assert {carrier: ledger[carrier] for carrier in counted} == counted
+    assert min(counted.values()) > 0
 
 
 def test_what_was_planted_is_caught(run: Mapping[str, Any]) -> None:
