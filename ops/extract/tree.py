@@ -57,8 +57,9 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
     counters = tree.counters
     processed, ignored = rules.processed, rules.ignored
     no_look = _look("", processed, ignored)
-    # One entry per open DOM node: (what its element goes to, do TeX delimiters count there, a link?, sizes before).
-    stack: list[tuple[Element, bool, bool, int, int, int, int, int]] = []
+    looks: dict[str, _Look] = {}
+    # Per open DOM node: itself, what its element goes to, do TeX delimiters count there, a link?, sizes before.
+    stack: list[tuple[LexborNode, Element, bool, bool, int, int, int, int, int]] = []
     parent, tex = root, True
     chars = link_chars = num_formulas = num_links = links = prose = order = 0
     num_nodes = 0
@@ -71,8 +72,6 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
         if num_nodes > max_nodes:
             raise TooManyNodes(f"more than {max_nodes} nodes")
         tag = node.tag or "-document"
-        attrs: Mapping[str, str | None] = {}
-        look = no_look
         descend = False
         if tag == "-text":
             text = node.text_content
@@ -97,10 +96,13 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
             counters[f"dropped_{tag}"] += 1
         else:
             attrs = node.attributes
+            look = no_look
             if attrs:
                 names = attrs.get("class")
                 if names:
-                    look = _look(names, processed, ignored)
+                    look = looks.get(names)
+                    if look is None:
+                        look = looks[names] = _look(names, processed, ignored)
             claimed = None
             if tag in BY_TAG or look.carriers or (attrs and not carrier_attributes.isdisjoint(attrs)):
                 claimed = _claim(node, tag, attrs, look)
@@ -129,7 +131,7 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
                 descend = True
         if descend:
             first = node.first_child
-            stack.append((parent, tex, tag == "a", chars, link_chars, num_formulas, num_links, prose))
+            stack.append((node, parent, tex, tag == "a", chars, link_chars, num_formulas, num_links, prose))
             if len(stack) <= max_depth:
                 element = Element(tag, attrs)
                 parent.children.append(element)
@@ -157,33 +159,27 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
                 continue
             # An element without children is closed below, like one whose last child was seen.
         else:
-            sibling = node.next
-            if sibling is not None:
-                node = sibling
+            node = node.next
+            if node is not None:
                 continue
-            node = node.parent
-        while node is not None:
-            if not stack:
-                node = None
-                break
-            outer, tex, link, start_chars, start_link_chars, start_formulas, start_links, start_prose = stack.pop()
+        node = None
+        while stack:
+            closed, outer, tex, link, chars_0, link_chars_0, formulas_0, links_0, prose_0 = stack.pop()
             if link:
                 links -= 1
             if parent is not outer:
                 if parent.may_hold_tex:
                     num_formulas += split_children(parent, rules)
-                parent.chars = chars - start_chars
-                parent.link_chars = link_chars - start_link_chars
-                parent.num_formulas = num_formulas - start_formulas
-                parent.num_links = num_links - start_links
-                parent.prose = prose - start_prose
+                parent.chars = chars - chars_0
+                parent.link_chars = link_chars - link_chars_0
+                parent.num_formulas = num_formulas - formulas_0
+                parent.num_links = num_links - links_0
+                parent.prose = prose - prose_0
                 parent.last = order
                 parent = outer
-            sibling = node.next
-            if sibling is not None:
-                node = sibling
+            node = closed.next
+            if node is not None:
                 break
-            node = node.parent
     if root.may_hold_tex:
         num_formulas += split_children(root, rules)
     root.chars, root.link_chars, root.num_formulas, root.num_links = chars, link_chars, num_formulas, num_links

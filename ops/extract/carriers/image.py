@@ -26,7 +26,7 @@ _DISPLAY_PARENTS = words(
     "math equation displaymath math-display displayed-equation latexcenter ql-center-displayed-equation formulaDsp"
 )
 _MATHWORLD = words("inlineformula numberedequation displayformula")
-_SOURCES = ("src", "data-src", "data-original", "data-lazy-src", "data-lazy", "srcset", "data-srcset", "data-latex-src")
+_SOURCES = words("src data-src data-original data-lazy-src data-lazy srcset data-srcset data-latex-src")
 _PARAMETER = (
     r"(?:wp\.com/latex\.php|latex\.php|codecogs\.com/editor/|quicklatex\.com/|sciweavers\.org/tex2img\.php"
     r"|chart\.(?:google)?apis\.(?:google\.)?com/chart|render\.githubusercontent\.com/render/math|/equation|/math"
@@ -74,8 +74,11 @@ LONGEST_NOSCRIPT = 20
 @carrier(tags=["img"])
 def image(node: LexborNode, attrs: Mapping[str, str | None]) -> Formula | object | None:
     """An `<img>` that draws a formula; any other image is left out."""
-    if repeats_hidden(node):
-        return SKIP
+    found = _image(node, attrs)
+    return SKIP if found is not SKIP and repeats_hidden(node) else found
+
+
+def _image(node: LexborNode, attrs: Mapping[str, str | None]) -> Formula | object:
     if attrs.get("data-mathml"):
         return from_attribute(attrs) or SKIP
     names = frozenset((attrs.get("class") or "").lower().split())
@@ -90,10 +93,13 @@ def image(node: LexborNode, attrs: Mapping[str, str | None]) -> Formula | object
         display = "inlineformula" not in names
         return make_formula(alt if is_tex(alt) and "\\" in alt else asciimath_to_latex(alt), display, "image-alt")
     marked = not _CLASSES.isdisjoint(names) or from_service is not None or drawn
-    delimited, wide = undelimit(alt)
-    environment = alt.startswith("\\begin{")
-    if not marked and not ((wide is not None or environment) and _TEX.search(delimited)) and not _is_formula(alt):
-        return SKIP
+    if not marked:
+        if _TEX.search(alt) is None:
+            return SKIP
+        delimited, wide = undelimit(alt)
+        whole = (wide is not None or alt.startswith("\\begin{")) and _TEX.search(delimited)
+        if not whole and not _is_formula(alt):
+            return SKIP
     title = (attrs.get("title") or "").strip()
     stated = (attrs.get("data-latex") or attrs.get("data-tex") or attrs.get("data-formula") or "").strip()
     written = next((text for text in (stated, alt, title) if text and not _GARBAGE.match(text)), "")
@@ -134,10 +140,11 @@ def noscript(node: LexborNode, attrs: Mapping[str, str | None]) -> Formula | obj
 
 def _addresses(attrs: Mapping[str, str | None]) -> Iterator[str]:
     """The image's addresses; pages that load images late keep the real one beside a placeholder."""
-    for name in _SOURCES:
-        value = (attrs.get(name) or "").strip()
-        if value and not value.startswith("data:"):
-            yield value.partition(" ")[0] if "srcset" in name else value
+    for name in attrs:
+        if name in _SOURCES:
+            value = (attrs[name] or "").strip()
+            if value and not value.startswith("data:"):
+                yield value.partition(" ")[0] if "srcset" in name else value
 
 
 def _from_address(source: str) -> str | None:
