@@ -17,6 +17,9 @@ class ExtractConfig:
     max_nodes: int = 500_000
     """Largest number of DOM nodes walked."""
 
+    max_formulas: int = 100_000
+    """Largest number of formulas, and of opening delimiters that may begin one."""
+
     max_depth: int = 256
     """Deepest element kept as an element. Tags below are left out and their text kept, as browsers do."""
 
@@ -30,7 +33,7 @@ class ExtractConfig:
     """Seconds that lynx may take for a page."""
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_nodes", "max_depth", "min_chars"):
+        for name in ("max_bytes", "max_nodes", "max_formulas", "max_depth", "min_chars"):
             if getattr(self, name) < 1:
                 raise InputError(f"ExtractConfig.{name} must be at least 1, got {getattr(self, name)}")
         if self.renderer not in RENDERERS:

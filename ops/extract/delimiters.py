@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from selectolax.lexbor import LexborHTMLParser
 
 from ops.extract.asciimath import asciimath_to_latex
+from ops.extract.element import OverBudget
 from ops.extract.macros import DEFINES, Macro, read_macros
 from ops.extract.mathml import mathml_to_latex
 from ops.extract.plausible import is_evidence, is_plausible, is_plausible_asciimath
@@ -91,6 +92,8 @@ class TexRules:
     """Of the configuration; those that formulas define are added when they are met."""
     defines: bool
     """Macros may be defined in the page's formulas."""
+    budget: int
+    """How many opening delimiters may still be looked at."""
     seen_dollars: bool = False
     """An inline formula between dollars was plainly mathematics: evidence for the next ones."""
 
@@ -99,8 +102,13 @@ class TexRules:
         return ("$" in text or "\\" in text) if self.usual else self.opener.search(text) is not None
 
 
-def read_rules(html: str) -> TexRules:
-    """Read the page's MathJax and KaTeX configuration out of its scripts."""
+def read_rules(html: str, budget: int) -> TexRules:
+    """Read the page's MathJax and KaTeX configuration out of its scripts.
+
+    Args:
+        html: the page.
+        budget: how many opening delimiters are looked at.
+    """
     typesets = "MathJax" in html or "mathjax" in html or "katex" in html or "renderMathInElement" in html
     configured: dict[str, list[tuple[str, str]]] = {"inline": [], "display": []}
     ignored = {"tex2jax_ignore", "mathjax_ignore"}
@@ -160,6 +168,7 @@ def read_rules(html: str) -> TexRules:
         processed=frozenset(processed),
         macros=macros,
         defines=DEFINES.search(html) is not None,
+        budget=budget,
     )
 
 
@@ -183,7 +192,11 @@ def _unescape(match: re.Match[str], group: int) -> str:
 
 
 def split_formulas(text: str, rules: TexRules) -> list[str | Formula]:
-    """Cut a run of text into text and formulas. Text keeps `BREAK`; in formulas it becomes a line end."""
+    """Cut a run of text into text and formulas. Text keeps `BREAK`; in formulas it becomes a line end.
+
+    Raises:
+        OverBudget: when the page has more opening delimiters than `rules.budget`.
+    """
     pieces: list[str | Formula] = []
     done = position = unmatched = 0
     while unmatched < MOST_UNMATCHED:
@@ -193,6 +206,9 @@ def split_formulas(text: str, rules: TexRules) -> list[str | Formula]:
         opening = match.group()
         position = match.end()
         pair = rules.pairs.get(opening)
+        rules.budget -= pair is not None
+        if rules.budget < 0:
+            raise OverBudget("too_many_formulas", "more opening delimiters than the budget")
         if pair is not None:
             end = _find_closing(text, position, pair)
             if end is None:

@@ -68,5 +68,9 @@ class Tree:
     counters: Counter[str] = field(default_factory=Counter)
 
 
-class TooManyNodes(InputError):
-    """The page has more nodes than its budget."""
+class OverBudget(InputError):
+    """The page holds more than is looked at; `reason` says more of what."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from ops.extract.plain_text import clean_text, write_text
+from ops.extract.plain_text import clean_text, usual_rules, write_text
 from ops.extract.registry import SKIP, Formula, make_formula, undelimit
 from ops.extract.writer import Writer
 
@@ -36,14 +36,16 @@ class NotebookText:
 
     Raises:
         NotANotebook: when the JSON is broken or has no cells.
+        OverBudget: when it has more than `max_formulas` opening delimiters.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, max_formulas: int) -> None:
         try:
             notebook = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise NotANotebook(f"broken JSON: {error}") from error
         self.writer = Writer()
+        self.rules = usual_rules(max_formulas)
         self.title: str | None = None
         self.num_code_blocks = 0
         metadata = _mapping(_mapping(notebook).get("metadata"))
@@ -106,7 +108,7 @@ class NotebookText:
         if self.title is None and text.startswith("# "):
             self.title = text[2:].partition("\n")[0].strip() or None
         self.writer.start_block()
-        self.num_code_blocks += write_text(self.writer, text)
+        self.num_code_blocks += write_text(self.writer, text, self.rules)
 
     def _fenced(self, source: str, language: str) -> None:
         code = source.replace("\r\n", "\n").strip("\n").rstrip()

@@ -21,9 +21,10 @@ from ops.extract.lynx import LynxFailed, dump
 from ops.extract.main_content import select_main
 from ops.extract.metadata import read_metadata
 from ops.extract.nesting import limit_nesting
-from ops.extract.plain_text import clean_text, write_text
+from ops.extract.plain_text import clean_text, usual_rules, write_text
 from ops.extract.render import Renderer
-from ops.extract.tree import TooManyNodes, build_tree
+from ops.extract.tree import OverBudget, build_tree
+from ops.extract.words import words
 from ops.extract.writer import PlacedFormula, Writer
 
 HTML_TYPES = ("text/html", "application/xhtml+xml", "application/xml", "text/xml", "application/html")
@@ -52,9 +53,14 @@ _SIGNATURES = (
     b"OggS",
     b"ID3",
 )
+_ELEMENTS = words(
+    "a abbr address article aside b big blockquote body br button caption center cite code dd del details dfn div dl "
+    "dt em fieldset figcaption figure font footer form h1 h2 h3 h4 h5 h6 head header hr html i iframe img input ins "
+    "kbd label li link main mark math meta nav noscript ol option p pre q s samp script section select small span "
+    "strike strong style sub summary sup svg table tbody td textarea tfoot th thead time title tr tt u ul var wbr"
+)
 _MARKUP = re.compile(
-    r"<\s*(?:!doctype|html|head|body|div|p|span|a|table|h[1-6]|title|meta|script|article|main|section|math|mml:math|ul|ol"
-    r"|dl|pre|blockquote|br|b|i|em|strong|img|center|font)\b",
+    rf"<\s*(?:!doctype|(?:{'|'.join(sorted(_ELEMENTS, key=len, reverse=True))}|m[a-z]*:math|[a-z]+-[a-z-]+)(?![\w:-]))",
     re.IGNORECASE,
 )
 _DOCUMENT = re.compile(r"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
@@ -107,8 +113,8 @@ def extract_page(
         config: the bounds of one page.
 
     Raises:
-        PageRejected: `not_html` (by header or by its bytes), `too_large`, `too_many_nodes`, and with lynx as the
-            renderer `lynx_failed`.
+        PageRejected: `not_html` (by header or by its bytes), `too_large`, `too_many_nodes`, `too_many_formulas`, and
+            with lynx as the renderer `lynx_failed`.
         InputError: when lynx is to render and is not installed.
     """
     # A page's tree has no cycles, so that looking for them while it grows is a seventh of the time for nothing.
@@ -132,11 +138,14 @@ def _extract(html: bytes | str, url: str | None, content_type: str | None, confi
         raise PageRejected("not_html", f"{where}: starts with {html[:8]!r}")
     decoded = decode(html, content_type)
     kind = _kind(decoded.text, mime, where)
-    if kind == "notebook":
-        return _notebook_page(decoded, where)
-    if kind == "text":
-        return _text_page(decoded, where)
-    return _html_page(decoded, mime, url, config)
+    try:
+        if kind == "notebook":
+            return _notebook_page(decoded, where, config)
+        if kind == "text":
+            return _text_page(decoded, where, config)
+        return _html_page(decoded, mime, url, config)
+    except OverBudget as error:
+        raise PageRejected(error.reason, f"{where}: {error}") from error
 
 
 def _kind(text: str, mime: str, where: str) -> str:
@@ -161,21 +170,24 @@ def _html_page(decoded: Decoded, mime: str, url: str | None, config: ExtractConf
         except LynxFailed as error:
             raise PageRejected("lynx_failed", f"{where}: {error}") from error
         writer = Writer()
-        num_code_blocks = write_text(writer, clean_text(dumped))
+        num_code_blocks = write_text(writer, clean_text(dumped), usual_rules(config.max_formulas))
         parser = LexborHTMLParser(text)
         return _page(decoded, writer, {"code_blocks": num_code_blocks}, kind="html", parser=parser)
     text = xml_pages.without_prefixes(text)
     if xml_pages.is_xml(text, mime):
         text = xml_pages.as_html(text)
     text, flattened = limit_nesting(xml_pages.without_declaration(text), config.max_depth)
-    rules = read_rules(text)
+    rules = read_rules(text, config.max_formulas)
     parser = LexborHTMLParser(text)
     if parser.root is None:
         raise PageRejected("not_html", f"{where}: nothing to parse")
-    try:
-        tree = build_tree(parser.root, rules, max_depth=config.max_depth, max_nodes=config.max_nodes)
-    except TooManyNodes as error:
-        raise PageRejected("too_many_nodes", f"{where}: {error}") from error
+    tree = build_tree(
+        parser.root,
+        rules,
+        max_depth=config.max_depth,
+        max_nodes=config.max_nodes,
+        max_formulas=config.max_formulas,
+    )
     tree.counters["tags_flattened"] = flattened
     tree.forum = url is not None and "://" in url and _FORUM.search(url) is not None
     renderer = Renderer()
@@ -186,21 +198,21 @@ def _html_page(decoded: Decoded, mime: str, url: str | None, config: ExtractConf
     return _page(decoded, renderer.writer, tree.counters, kind="html", parser=parser, title=tree.title)
 
 
-def _notebook_page(decoded: Decoded, where: str) -> Page:
+def _notebook_page(decoded: Decoded, where: str, config: ExtractConfig) -> Page:
     try:
-        written = notebook.NotebookText(decoded.text)
+        written = notebook.NotebookText(decoded.text, config.max_formulas)
     except notebook.NotANotebook as error:
         raise PageRejected("not_html", f"{where}: {error}") from error
     counters = {"code_blocks": written.num_code_blocks}
     return _page(decoded, written.writer, counters, kind="notebook", title=written.title)
 
 
-def _text_page(decoded: Decoded, where: str) -> Page:
+def _text_page(decoded: Decoded, where: str, config: ExtractConfig) -> Page:
     start = decoded.text[:SNIFF_CHARS]
     if len(_UNPRINTABLE.findall(start)) > MOST_UNPRINTABLE * len(start):
         raise PageRejected("not_html", f"{where}: control characters")
     writer = Writer()
-    num_code_blocks = write_text(writer, clean_text(decoded.text))
+    num_code_blocks = write_text(writer, clean_text(decoded.text), usual_rules(config.max_formulas))
     return _page(decoded, writer, {"code_blocks": num_code_blocks}, kind="text")
 
 

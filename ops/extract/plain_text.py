@@ -6,7 +6,6 @@ behind that, no blank line between. Code is left alone.
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 
 from ops.extract.delimiters import BREAK, TexRules, read_rules, split_formulas
 from ops.extract.registry import Formula
@@ -23,10 +22,10 @@ _BLANK_LINES = re.compile(r"\n[ \t]*\n(?:[ \t]*\n)+")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\ufeff]")
 
 
-@lru_cache(maxsize=1)
-def _rules() -> TexRules:
-    """The rules of a page that typesets every usual pair of delimiters."""
-    return read_rules(r"""<script>MathJax = {tex: {inlineMath: [["$", "$"], ["\\(", "\\)"]]}}</script>""")
+def usual_rules(max_formulas: int) -> TexRules:
+    """The rules of a page that typesets every usual pair of delimiters, and looks at `max_formulas` of them."""
+    script = r"""<script>MathJax = {tex: {inlineMath: [["$", "$"], ["\\(", "\\)"]]}}</script>"""
+    return read_rules(script, max_formulas)
 
 
 def clean_text(text: str) -> str:
@@ -35,24 +34,28 @@ def clean_text(text: str) -> str:
     return _BLANK_LINES.sub("\n\n", text).strip("\n").rstrip()
 
 
-def write_text(writer: Writer, text: str) -> int:
-    """Write cleaned text, its formulas as such; how many fenced blocks of code were in it."""
+def write_text(writer: Writer, text: str, rules: TexRules) -> int:
+    """Write cleaned text, its formulas as such; how many fenced blocks of code were in it.
+
+    Raises:
+        OverBudget: when the text has more opening delimiters than `rules` look at.
+    """
     num_code_blocks = position = 0
     for fence in _FENCE.finditer(text):
-        _write_prose(writer, text[position : fence.start()])
+        _write_prose(writer, text[position : fence.start()], rules)
         writer.raw(fence.group())
         position = fence.end()
         num_code_blocks += 1
-    _write_prose(writer, text[position:])
+    _write_prose(writer, text[position:], rules)
     return num_code_blocks
 
 
-def _write_prose(writer: Writer, text: str) -> None:
+def _write_prose(writer: Writer, text: str, rules: TexRules) -> None:
     for part, code in _split_spans(text):
         if code or not ("$" in part or "\\" in part):
             writer.raw(part)
             continue
-        for piece in split_formulas(_DOLLARS.sub(_escape, part), _rules()):
+        for piece in split_formulas(_DOLLARS.sub(_escape, part), rules):
             if isinstance(piece, Formula):
                 writer.put([piece], one_line=False)
             else:

@@ -25,6 +25,10 @@ _MONEY = re.compile(
     r"\s*+\d[\d,.]*+\s*+(?:[kKmMbB]n?\b)?"
     r"(?:[-–—,;:/&()\s]*+$(?<!\d)|(?=[^\\^_={}]*+$)(?:.|\n)*?(?<![A-Za-z])[A-Za-z]{2})"
 )
+_SCRIPT = re.compile(
+    r"[A-Za-z0-9)\]}']\^[A-Za-z0-9({+-]|(?:(?<![A-Za-z0-9_])[A-Za-z]|[)\]}'])_(?:[A-Za-z0-9](?![A-Za-z])|[({])"
+)
+"""An exponent, or an index of a letter or bracket: not the middle of a name."""
 _CONNECTIVES = words("and or to at the of is are was for with in on by per each as so from that this it you we be")
 _QUOTED = re.compile(r'"[^"]*"|text\s{0,9}(?:\([^)]{0,400}\)|\{[^}]{0,400}\}|\[[^\]]{0,400}\])')
 _SENTENCE = re.compile(r"[a-z]{2}[.;:!?,] [A-Za-z]{2}|[a-z]{3} [a-z]{2,} [a-z]{2,} [a-z]{2,}")
@@ -69,7 +73,9 @@ def is_plausible(
     if "\\" in inner or "{" in inner:
         plain = num_commands > 0 and num_words <= 2 + 2 * num_commands
     else:
-        plain = num_commands > 0 and num_words == 0 and not inner.startswith("_") and (typesets or not dollar)
+        plain = num_commands > 0 and num_words == 0 and not inner.startswith("_")
+        apart = not (before.isalnum() or following.isalnum())
+        plain = plain and (typesets or not dollar or (apart and _SCRIPT.search(inner) is not None))
     if plain:
         return True
     if num_words > 1:
@@ -105,7 +111,7 @@ def _between_dollars(inner: str, stripped: str, before: str, following: str) -> 
         depth += (character == "{") - (character == "}")
         if depth < 0:
             return False
-    if _CURRENCY.search(stripped):
+    if _CURRENCY.search(stripped) or stripped[-1] in "_^":
         return False
     prose = [word for word in _ANY_WORD.findall(stripped) if word not in FUNCTIONS]
     one_sided = inner[:1].isspace() != inner[-1:].isspace()

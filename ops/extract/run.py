@@ -31,7 +31,8 @@ def observe(config: ExtractConfig, execution: Execution) -> dict[str, str]:
 def run(config: ExtractConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
     """Extract every page.
 
-    Drops: `not_html`, `too_large`, `too_many_nodes`, `decode_failed`, `empty_text`; with lynx `lynx_failed`.
+    Drops: `not_html`, `too_large`, `too_many_nodes`, `too_many_formulas`, `decode_failed`, `empty_text`;
+    with lynx `lynx_failed`.
 
     Raises:
         InputError: when the input is absent or a part cannot be read.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from selectolax.lexbor import LexborNode
 
 from ops.extract.delimiters import BREAK, TexRules, split_formulas
-from ops.extract.element import Element, TooManyNodes, Tree
+from ops.extract.element import Element, OverBudget, Tree
 from ops.extract.hints import MAIN, TAG_HINTS, attribute_hint, hint
 from ops.extract.macros import expand_formulas
 from ops.extract.registry import BY_ATTRIBUTE, BY_CLASS, BY_TAG, SKIP, CarrierFunction, Formula
@@ -46,11 +46,11 @@ _SPACES = " \t\n\r\u00a0"
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nodes: int) -> Tree:
+def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nodes: int, max_formulas: int) -> Tree:
     """Walk the DOM once, without recursion.
 
     Raises:
-        TooManyNodes: when the page has more than `max_nodes` nodes.
+        OverBudget: when the page has more than `max_nodes` nodes or `max_formulas` formulas.
     """
     root = Element("body", {})
     tree = Tree(root=root)
@@ -63,6 +63,8 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
     parent, tex = root, True
     chars = link_chars = num_formulas = num_links = links = prose = order = 0
     num_nodes = 0
+    attrs: Mapping[str, str | None] = {}
+    look = no_look
     usual = rules.usual
     carrier_attributes = frozenset(BY_ATTRIBUTE)
     never_text = DROPPED_TAGS - BY_TAG.keys() - {"head", "noscript"}
@@ -70,7 +72,7 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
     while node is not None:
         num_nodes += 1
         if num_nodes > max_nodes:
-            raise TooManyNodes(f"more than {max_nodes} nodes")
+            raise OverBudget("too_many_nodes", f"more than {max_nodes} nodes")
         tag = node.tag or "-document"
         descend = False
         if tag == "-text":
@@ -110,6 +112,8 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
                 if isinstance(claimed, Formula):
                     parent.children.append(claimed)
                     num_formulas += 1
+                    if num_formulas > max_formulas:
+                        raise OverBudget("too_many_formulas", f"more than {max_formulas} formulas")
             elif tag == "title" and tree.title is None:
                 tree.title = " ".join((node.text() or "").split()) or None
             elif tag == "head":
@@ -291,4 +295,4 @@ def _plain_code(pre: LexborNode) -> "tuple[str, Element | str] | None":
     return text, element
 
 
-__all__ = ["SKIP", "CarrierFunction", "Element", "Formula", "TooManyNodes", "Tree", "build_tree"]
+__all__ = ["SKIP", "CarrierFunction", "Element", "Formula", "OverBudget", "Tree", "build_tree"]

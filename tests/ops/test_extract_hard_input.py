@@ -31,8 +31,8 @@ PAGES: dict[str, Callable[[], str]] = {
         + '<span class=mfrac><span class=vlist><span style="top:-2em">' * 5000
         + "</p><p>end"
     ),
-    "dollars": lambda: "<p>" + "$" * 300_000 + "<p>end",
-    "opening delimiters": lambda: "<script src=MathJax.js></script><p>" + "\\( {" * 300_000 + "<p>end",
+    "dollars": lambda: "<p>" + "$" * 90_000 + "<p>end",
+    "opening delimiters": lambda: "<script src=MathJax.js></script><p>" + "\\( {" * 90_000 + "<p>end",
     "braces": lambda: "<script src=MathJax.js></script><p>\\(" + "{" * 3_000_000 + "<p>end",
     "backslashes": lambda: "<p>\\(" + "\\" * 1_000_000 + "\\)<p>end",
     "environments": lambda: "<p>" + "\\begin{align}" * 100_000 + "<p>end",
@@ -71,8 +71,11 @@ def test_a_page_over_its_budget_is_rejected_with_the_reason() -> None:
     for html, reason in (
         ("<p>word " * 200, "too_large"),
         ("<p>" + "<br>" * 200, "too_many_nodes"),
+        ("<p>" + "$x " * 60, "too_many_formulas"),
+        ("<p>" + "<math><mi>x</mi></math>" * 60, "too_many_formulas"),
+        ('{"nbformat": 4, "cells": [{"cell_type": "markdown", "source": "' + "$$x " * 200 + '"}]}', "too_many_formulas"),
     ):
-        config = ExtractConfig(max_bytes=1000 if reason == "too_large" else 10_000, max_nodes=100)
+        config = ExtractConfig(max_bytes=1000 if reason == "too_large" else 10_000, max_nodes=100, max_formulas=50)
         with pytest.raises(PageRejected) as caught:
             extract_page(html, config=config)
         assert caught.value.reason == reason

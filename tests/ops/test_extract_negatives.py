@@ -52,6 +52,8 @@ TEXTS = [
     "Use [latex] to open and [/latex] to close.",
     "Backticks `foo` and `bar`.",
     "Write <math> and </math> around it.",
+    "JavaScript `${a}_${b}` and ${x}^${y}; Perl sets $^W and $^O.",
+    "Make knows $^ and $<, $@ and $_; a regex ends in ^$ or x^$.",
     r"C:\[folder]\(x86)\file or \\server\share$",
 ]
 AROUND = {
@@ -117,3 +119,18 @@ def test_short_formulas_are_kept_where_dollars_are_configured(latex: str) -> Non
         f"\\({escape(latex)}\\) follow.</p></body>"
     )
     assert [formula.latex for formula in page.formulas] == [latex, latex]
+
+
+@pytest.mark.parametrize("latex", ["E = mc^2", "x_1", "a^2+b^2=c^2", "x_{ij}", "f(x)^n", "(a+b)_n", r"\alpha"])
+def test_plain_mathematics_between_dollars_needs_no_script(latex: str) -> None:
+    page = extract_page(f"<p>It is known that ${latex}$ holds, and ${latex}$, too.</p>")
+    assert [formula.latex for formula in page.formulas] == [latex] * 2
+
+
+def test_dollars_inside_words_are_no_delimiters_without_a_script() -> None:
+    assert extract_page("<p>Names such as $a_b$c or pre$a_b$ are split; US$5^2$ is no price.</p>").formulas == []
+
+
+@pytest.mark.parametrize("markup", ["<mjx-container></mjx-container>", "x<sub>1</sub>", "<td>x", "<m:math></m:math>"])
+def test_a_fragment_is_html(markup: str) -> None:
+    assert extract_page(markup).kind == "html"
