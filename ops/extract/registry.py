@@ -1,7 +1,8 @@
 """Carriers of mathematics: one small function each, found by tag, class name or attribute.
 
 A carrier is given an element and says what it is: a `Formula`, `SKIP` (a copy of a formula that comes from elsewhere,
-nothing to keep), or None (not mine). Adding one is one decorated function in one file of `ops/extract/carriers`.
+nothing to keep), `TOO_LARGE`, or None (not mine). Adding one is one decorated function in one file of
+`ops/extract/carriers`.
 """
 
 import re
@@ -13,6 +14,8 @@ from selectolax.lexbor import LexborNode
 
 SKIP = object()
 """A carrier's answer for an element that only repeats a formula."""
+TOO_LARGE = object()
+"""A carrier's answer for a formula that is over what it reads: counted, and left out."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -15,7 +15,7 @@ from ops.extract.delimiters import BREAK, TexRules, split_formulas
 from ops.extract.element import Element, OverBudget, Tree
 from ops.extract.hints import MAIN, TAG_HINTS, attribute_hint, hint
 from ops.extract.macros import expand_formulas
-from ops.extract.registry import BY_ATTRIBUTE, BY_CLASS, BY_TAG, SKIP, CarrierFunction, Formula
+from ops.extract.registry import BY_ATTRIBUTE, BY_CLASS, BY_TAG, SKIP, TOO_LARGE, CarrierFunction, Formula
 from ops.extract.words import words
 
 DROPPED_TAGS = words(
@@ -114,6 +114,8 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
                     num_formulas += 1
                     if num_formulas > max_formulas:
                         raise OverBudget("too_many_formulas", f"more than {max_formulas} formulas")
+                elif claimed is TOO_LARGE:
+                    counters["formulas_too_large"] += 1
             elif tag == "title" and tree.title is None:
                 tree.title = " ".join((node.text() or "").split()) or None
             elif tag == "head":

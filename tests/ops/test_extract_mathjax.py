@@ -153,3 +153,8 @@ def test_deep_boxes_end(name: str) -> None:
         f"<p>Words</p><mjx-container><mjx-math>{f'<{name}>' * 5_000}{mi('x')}</mjx-math></mjx-container>"
     )
     assert "Words" in page.text
+
+
+def test_a_formula_of_too_many_boxes_is_counted() -> None:
+    page = extract_page(f"<p>Words</p><mjx-container><mjx-math>{mi('x') * 11_000}</mjx-math></mjx-container>")
+    assert (page.formulas, page.counters["formulas_too_large"]) == ([], 1)

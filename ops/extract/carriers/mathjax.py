@@ -19,9 +19,9 @@ from ops.extract.carriers.dom import (
     within,
 )
 from ops.extract.carriers.mathml import from_math
-from ops.extract.mathjax import boxes_to_mathml
+from ops.extract.mathjax import boxes_to_mathml, is_too_large
 from ops.extract.mathml import mathml_to_latex
-from ops.extract.registry import SKIP, Formula, carrier, is_tex, is_tex_label, make_formula, undelimit
+from ops.extract.registry import SKIP, TOO_LARGE, Formula, carrier, is_tex, is_tex_label, make_formula, undelimit
 
 _DISPLAY = re.compile(r";\s*mode\s*=\s*[\"']?display", re.IGNORECASE)
 _DISPLAY_CLASSES = frozenset(["MathJax_Display", "MathJax_SVG_Display", "MJXc-display"])
@@ -149,6 +149,8 @@ def svg(node: LexborNode, attrs: Mapping[str, str | None]) -> Formula | object |
 
 
 def _from_boxes(node: LexborNode, display: bool) -> Formula | object | None:
+    if is_too_large(node):
+        return TOO_LARGE
     markup = boxes_to_mathml(node)
     math = parse_math(markup) if markup else None
     if math is None:

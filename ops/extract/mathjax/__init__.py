@@ -5,6 +5,6 @@ MathJax names every box after the MathML element it draws: as an element (`mjx-m
 or code points in `data-c`. That is the MathML again, up to attributes that leave no trace.
 """
 
-from ops.extract.mathjax.convert import boxes_to_mathml
+from ops.extract.mathjax.convert import boxes_to_mathml, is_too_large
 
-__all__ = ["boxes_to_mathml"]
+__all__ = ["boxes_to_mathml", "is_too_large"]

@@ -27,10 +27,13 @@ _LINES = frozenset("–—―‒")
 _OFFSET = re.compile(r"translate\(\s*-?[\d.e]+(?:[\s,]+(-?[\d.e]+))?")
 
 
+def is_too_large(boxes: LexborNode) -> bool:
+    """Whether there are more than `MOST_BOXES` boxes."""
+    return next(islice(boxes.traverse(include_text=False), MOST_BOXES, None), None) is not None
+
+
 def boxes_to_mathml(boxes: LexborNode) -> str | None:
-    """A `<math>` element of what MathJax drew below `boxes`; None when it holds no character or too much."""
-    if next(islice(boxes.traverse(include_text=False), MOST_BOXES, None), None) is not None:
-        return None
+    """A `<math>` element of what MathJax drew below `boxes`; None when it holds no character."""
     parts = boxes_below(boxes)
     if len(parts) == 1 and parts[0][0] == "math":
         parts = boxes_below(parts[0][1])
