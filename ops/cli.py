@@ -41,7 +41,13 @@ def stage_main(
             inputs[name].append(path)
         run = importlib.import_module(f"{package}.run").run
         arguments.out.mkdir(parents=True, exist_ok=True)
-        execution = Execution(device=arguments.device, num_processes=arguments.num_processes, threads=arguments.threads)
+        execution = Execution(
+            device=arguments.device,
+            num_processes=arguments.num_processes,
+            threads=arguments.threads,
+            source=arguments.read_from,
+            endpoint_url=arguments.endpoint_url,
+        )
         result = run(config, inputs, arguments.out, execution)
     except StillhouseError as error:
         print(f"error: {error}", file=sys.stderr)
