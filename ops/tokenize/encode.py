@@ -1,6 +1,8 @@
 """Encode the documents of a corpus part."""
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,8 +13,8 @@ from ops.data.schema import TOKENIZED
 from ops.parts import Batch, Row, read_rows
 from ops.tokenizer.files import LoadedTokenizer
 
-CHUNK_CHARACTERS = 2_000_000
-"""Documents are encoded together up to so many characters: about 100 bytes of memory for each token."""
+CHUNK_CHARACTERS = 1_000_000
+"""Documents are encoded together up to so many characters: about 100 bytes of memory for each token, in two chunks."""
 
 COMPUTED = {"source", "text_bytes", "token_start", "token_length"}
 COLUMNS = ["text", *(name for name in TOKENIZED.names if name not in COMPUTED)]
@@ -41,9 +43,8 @@ def encode_part(path: Path, payload: Path, loaded: LoadedTokenizer, *, round_tri
     """
     start, compared = 0, 0
     with payload.open("wb") as stream:
-        for rows in _chunks(path):
+        for rows, documents in _encoded(path, loaded):
             batch = Batch()
-            documents = encode_documents([row["text"] for row in rows], loaded)
             for row, ids in zip(rows, documents, strict=True):
                 if len(ids) == 1:
                     batch.drop(row, "no_tokens", f"{len(row['text'])} characters")
@@ -68,6 +69,19 @@ def encode_part(path: Path, payload: Path, loaded: LoadedTokenizer, *, round_tri
             batch.counts["tokens"] = sum(row["token_length"] for row in batch.kept)
             batch.counts["text_bytes"] = sum(row["text_bytes"] for row in batch.kept)
             yield batch
+
+
+def _encoded(path: Path, loaded: LoadedTokenizer) -> Iterator[tuple[list[Row], list[np.ndarray]]]:
+    """Chunks of rows with their tokens; one chunk is encoded (without the interpreter's lock) while one is written."""
+    with ThreadPoolExecutor(1) as worker:
+        pending: deque[tuple[list[Row], Future[list[np.ndarray]]]] = deque()
+        for rows in _chunks(path):
+            pending.append((rows, worker.submit(encode_documents, [row["text"] for row in rows], loaded)))
+            if len(pending) > 1:
+                done, encoded = pending.popleft()
+                yield done, encoded.result()
+        for done, encoded in pending:
+            yield done, encoded.result()
 
 
 def _decode(ids: np.ndarray, loaded: LoadedTokenizer) -> str:

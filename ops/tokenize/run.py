@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ops.atomic import atomic_path, write_bytes, write_json
+from ops.data import datatrove
 from ops.data.megatron import BIN, DOCUMENTS, IDX, META, ShardMeta, index_bytes, read_meta, token_dtype
 from ops.data.schema import TOKENIZED
 from ops.parts import Batch, Totals, mark_path, parquet_writer, part_paths, totals, write_part
@@ -73,6 +74,9 @@ def _join(names: Sequence[str], out: Path, loaded: LoadedTokenizer) -> None:
                     joined.write(data)
     lengths = _join_tables(names, out, dtype)
     write_bytes(out / IDX, index_bytes(lengths, dtype))
+    write_bytes(out / datatrove.INDEX, datatrove.index_bytes(lengths))
+    name = f"sha256-{loaded.sha256[:16]}"
+    write_bytes(out / datatrove.METADATA, datatrove.metadata_text(name, dtype, int(lengths.sum())).encode())
     meta = ShardMeta(
         dtype=dtype,
         num_tokens=int(lengths.sum()),

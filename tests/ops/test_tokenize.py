@@ -76,6 +76,17 @@ def byte_tokenizer(directory: Path, *, vocab_size: int = 300, normalizer=None) -
     return directory
 
 
+def test_the_index_of_datatrove_cuts_the_same_payload_into_the_same_documents(shard) -> None:
+    """As `datatrove.utils.dataset.DatatroveFileDataset` reads it: raw ids and the ends of documents as uint64."""
+    ends = np.fromfile(shard / "tokens.bin.index", "<u8")
+    payload = np.fromfile(shard / "tokens.bin", "<u2")
+    documents = [ids.tolist() for ids in np.split(payload, ends.astype(np.int64)[:-1])]
+    assert documents == [list(map(int, ids)) for ids in read_megatron(shard)]
+    name, tokens, shown = (shard / "tokens.bin.metadata").read_text().split("\n")
+    assert (name.partition("|")[2], int(tokens)) == ("2", len(payload))
+    assert shown.endswith("T")
+
+
 def test_an_independent_reader_gives_back_every_text(inputs, shard) -> None:
     tokenizer = Tokenizer.from_file(str(inputs["tokenizer"][0] / "tokenizer.json"))
     documents = read_megatron(shard)
@@ -119,6 +130,8 @@ def test_the_description_fits_the_payload(inputs, shard) -> None:
         "dropped",
         "marks",
         "tokens.bin",
+        "tokens.bin.index",
+        "tokens.bin.metadata",
         "tokens.idx",
         "tokens.json",
     ]
