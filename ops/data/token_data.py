@@ -13,30 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from ops.data.index import INDEX, SPLITS, read_index
 from ops.data.megatron import BIN, map_tokens, read_meta
 from ops.data.order import DocumentStream, Segment
+from ops.data.packing import PackedStream
 from ops.errors import InputError
 
 MANIFEST = "manifest.json"
-INDEX = "index.npy"
-SPLITS = ("train", "validation")
 NUM_PHASES = 2
+PACKINGS = ("stream", "best_fit")
 IGNORED = -100
 VALIDATION_SEED = 0  # validation has one fixed order, so that its first tokens are a sample of all sources
-
-INDEX_DTYPE = np.dtype(
-    [
-        ("doc_id", "S16"),  # see ops.schema.doc_id
-        ("token_start", "<i8"),  # in its shard
-        ("token_length", "<i8"),  # with its EOD
-        ("text_bytes", "<i8"),  # UTF-8 bytes of its text
-        ("shard", "<i4"),
-        ("source", "<i4"),  # index into manifest["sources"]
-        ("split", "u1"),  # index into SPLITS
-        ("phases", "u1"),  # bit 0: phase 1, bit 1: phase 2
-    ]
-)
-"""A row of `index.npy`: the documents of a training set, for readers that have NumPy alone."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +48,11 @@ class Batch:
 class TokenData:
     """The tokens of a training set.
 
-    Training order: in each epoch the documents of the phase come once, in an order keyed by (seed, epoch), end to end,
-    and epochs follow each other without a gap. Sample n is the window of L tokens that begins at position n L of this
-    stream: every token is an input once an epoch, and every token but the first of each document a label once an epoch.
+    Training order: in each epoch the documents of the phase come once (or as often as the training set's weight of
+    their source says), in an order keyed by (seed, epoch). With the packing `stream` they follow each other end to
+    end, epochs without a gap, and sample n is the window of L tokens that begins at position n L: every token is an
+    input once an epoch, and every token but the first of each document a label. With `best_fit` sample n is the n-th
+    row that `ops.data.packing` makes of each epoch's documents: none that fits into a row is cut, rows end in padding.
     """
 
     def __init__(
@@ -75,8 +64,11 @@ class TokenData:
         self._source_names: list[str] = manifest["sources"]
         self.vocab_size: int = manifest["vocab_size"]
         self.eod_id: int = manifest["eod_id"]
-        self._index = _read_index(training_set / INDEX, manifest["num_documents"])
+        weights = manifest.get("weights", {})
+        self._weights = np.array([weights.get(source, 1.0) for source in self._source_names]) if weights else None
+        self._index = read_index(training_set / INDEX, manifest["num_documents"])
         self._stream = lru_cache(maxsize=4)(self._make_stream)
+        self._packed = lru_cache(maxsize=4)(self._make_packed)
 
     @classmethod
     def open(cls, training_set: Path, tokens: Sequence[Path], *, verify: bool = False) -> "TokenData":
@@ -114,7 +106,7 @@ class TokenData:
         return cls(training_set=training_set, directories=directories, shards=shards, manifest=manifest)
 
     def num_tokens(self, split: str, phase: int = 1) -> int:
-        """Tokens of a split: of one epoch of `phase` in training; all of validation, which has no phases."""
+        """Tokens of a split: of every document of `phase` once in training; all of validation, which has no phases."""
         return int(self._index["token_length"][self._rows(split, phase, None)].sum())
 
     def num_bytes(self, split: str, phase: int = 1, source: str | None = None) -> int:
@@ -134,6 +126,7 @@ class TokenData:
         batch_size: int,
         seq_len: int,
         seed: int,
+        packing: str = "stream",
         rank: int = 0,
         world_size: int = 1,
     ) -> Batch:
@@ -145,6 +138,7 @@ class TokenData:
             batch_size: rows of the global batch, over all ranks: samples `step * batch_size + i`.
             seq_len: L.
             seed: keys the order.
+            packing: `stream` or `best_fit`.
             rank, world_size: this process gets the rank-th of `world_size` equal, contiguous slices.
 
         Raises:
@@ -154,10 +148,10 @@ class TokenData:
             raise InputError(f"no such batch: {step=}, {batch_size=}, {seq_len=}, {rank=}, {world_size=}")
         if batch_size % world_size:
             raise InputError(f"batch_size {batch_size} does not divide among {world_size} processes")
-        rows, stream = self._stream("train", phase, None, seed)
         local = batch_size // world_size
-        first = step * batch_size + rank * local
-        return self._assemble(rows, stream, [(first + i) * seq_len for i in range(local)], seq_len)
+        samples = range(step * batch_size + rank * local, step * batch_size + (rank + 1) * local)
+        rows, segments = self._samples(phase, samples, seq_len, seed, packing)
+        return self._assemble(rows, segments, seq_len)
 
     def validation_batches(
         self, *, batch_size: int, seq_len: int, source: str | None = None, max_tokens: int | None = None
@@ -179,10 +173,22 @@ class TokenData:
         total = stream.epoch_tokens if max_tokens is None else min(stream.epoch_tokens, max_tokens)
         starts = list(range(0, total, seq_len))
         for at in range(0, len(starts), batch_size):
-            yield self._assemble(rows, stream, starts[at : at + batch_size], seq_len, limit=total)
+            some = starts[at : at + batch_size]
+            yield self._assemble(
+                rows, [list(stream.segments(start, min(seq_len, total - start))) for start in some], seq_len
+            )
 
     def trace(
-        self, *, phase: int, step: int, sample: int, position: int, batch_size: int, seq_len: int, seed: int
+        self,
+        *,
+        phase: int,
+        step: int,
+        sample: int,
+        position: int,
+        batch_size: int,
+        seq_len: int,
+        seed: int,
+        packing: str = "stream",
     ) -> dict[str, Any]:
         """Where an input token of training comes from.
 
@@ -193,18 +199,45 @@ class TokenData:
         Returns:
             Its document's row of the shard's document table (doc_id, url, WARC record, ...) with `shard`,
             `token_in_shard`, `offset_in_document`, `token_id` and `epoch`.
+
+        Raises:
+            InputError: when there is no such token, or it is padding.
         """
         from ops.data.trace import locate
 
         if not (0 <= sample < batch_size and 0 <= position < seq_len):
             raise InputError(f"no such token: {sample=} of {batch_size}, {position=} of {seq_len}")
+        number = step * batch_size + sample
+        rows, (segments,) = self._samples(phase, range(number, number + 1), seq_len, seed, packing)
+        if packing == "best_fit":
+            epoch, _ = self._packed(phase, seed, seq_len)[1].locate(number)
+        else:
+            epoch, _ = self._stream("train", phase, None, seed)[1].locate(number * seq_len + position)
+        left = position
+        for segment in segments:
+            if left < segment.length:
+                row = self._index[rows[segment.document]]
+                shard = int(row["shard"])
+                found = locate(self._directories[shard], int(row["token_start"]) + segment.offset + left)
+                return {**found, "shard": shard, "epoch": epoch}
+            left -= segment.length
+        raise InputError(f"no such token: position {position} of sample {sample} in step {step} is padding")
+
+    def _samples(
+        self, phase: int, samples: range, seq_len: int, seed: int, packing: str
+    ) -> tuple[np.ndarray, list[list[Segment]]]:
+        """The documents that training samples are made of, as rows of the index and runs of their tokens."""
+        if packing == "best_fit":
+            rows, packed = self._packed(phase, seed, seq_len)
+            return rows, [packed.row(number) for number in samples]
+        if packing != "stream":
+            raise InputError(f"packing {packing!r}: there are {', '.join(PACKINGS)}")
         rows, stream = self._stream("train", phase, None, seed)
-        at = (step * batch_size + sample) * seq_len + position
-        (segment,) = stream.segments(at, 1)
-        row = self._index[rows[segment.document]]
-        shard = int(row["shard"])
-        found = locate(self._directories[shard], int(row["token_start"]) + segment.offset)
-        return {**found, "shard": shard, "epoch": at // stream.epoch_tokens}
+        return rows, [list(stream.segments(number * seq_len, seq_len)) for number in samples]
+
+    def _make_packed(self, phase: int, seed: int, seq_len: int) -> tuple[np.ndarray, PackedStream]:
+        rows, stream = self._stream("train", phase, None, seed)
+        return rows, PackedStream(stream, seq_len)
 
     def _rows(self, split: str, phase: int, source: str | None) -> np.ndarray:
         if phase not in range(1, NUM_PHASES + 1):
@@ -223,22 +256,24 @@ class TokenData:
         if len(rows) == 0:
             of = f" of source {source!r}" if source else ""
             raise InputError(f"{self._training_set}: no {split} documents{of} in phase {phase}")
-        return rows, DocumentStream(np.ascontiguousarray(self._index["token_length"][rows]), seed)
+        weights = None
+        if split == "train" and self._weights is not None:
+            weights = self._weights[self._index["source"][rows]]
+            if not weights.any():
+                raise InputError(f"{self._training_set}: every document of phase {phase} has the weight 0")
+        return rows, DocumentStream(np.ascontiguousarray(self._index["token_length"][rows]), seed, weights)
 
-    def _assemble(
-        self, rows: np.ndarray, stream: DocumentStream, starts: Sequence[int], seq_len: int, *, limit: int | None = None
-    ) -> Batch:
-        """Rows of `seq_len` tokens that begin at the given stream positions; nothing at or behind `limit` is input."""
-        shape = (len(starts), seq_len)
+    def _assemble(self, rows: np.ndarray, samples: Sequence[Sequence[Segment]], seq_len: int) -> Batch:
+        """A row of `seq_len` positions of each sample; padding behind what it holds."""
+        shape = (len(samples), seq_len)
         input_ids = np.full(shape, self.eod_id, dtype=np.int64)
         labels = np.full(shape, IGNORED, dtype=np.int64)
         seq_idx = np.zeros(shape, dtype=np.int32)
         doc_ids: list[list[str]] = []
-        for row, start in enumerate(starts):
-            width = seq_len if limit is None else min(seq_len, limit - start)
+        for row, segments in enumerate(samples):
             names: list[str] = []
             at = 0
-            for number, segment in enumerate(stream.segments(start, width)):
+            for number, segment in enumerate(segments):
                 document: Any = self._index[rows[segment.document]]
                 ids = self._read(document, segment)  # one more than the segment where the document goes on
                 end = at + segment.length
@@ -261,16 +296,6 @@ def _split_number(split: str) -> int:
     if split not in SPLITS:
         raise InputError(f"split {split!r}: there are {list(SPLITS)}")
     return SPLITS.index(split)
-
-
-def _read_index(path: Path, num_documents: int) -> np.ndarray:
-    try:
-        index = np.load(path, mmap_mode="r" if num_documents else None, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable index: {error}") from error
-    if index.dtype != INDEX_DTYPE or index.shape != (num_documents,):
-        raise InputError(f"{path}: not an index of {num_documents} documents (dtype {index.dtype}, {index.shape})")
-    return index
 
 
 def _sha256(path: Path) -> str:

@@ -5,8 +5,8 @@ for the loader (`ops.data`), and `manifest.json` with the shards and the sums. N
 cluster) are always in the same split.
 """
 
-from ops.training_set.config import TrainingSetConfig
+from ops.training_set.config import SourceWeight, TrainingSetConfig
 
 INPUTS = ("tokens",)
 
-__all__ = ["INPUTS", "TrainingSetConfig"]
+__all__ = ["INPUTS", "SourceWeight", "TrainingSetConfig"]

@@ -6,6 +6,26 @@ from ops.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceWeight:
+    """How often an epoch of training reads documents of the sources (URL hosts) that match a pattern.
+
+    Attributes:
+        pattern: of the shell, such as `*.wikipedia.org`; the first of a mixture that matches a source counts.
+        weight: 1 reads every document once an epoch, 2 twice, 0.5 every other one, another half in another epoch; 0
+            leaves them out.
+    """
+
+    pattern: str
+    weight: float
+
+    def __post_init__(self) -> None:
+        if not self.pattern:
+            raise InputError("mixture: a pattern is empty")
+        if not 0 <= self.weight <= 1000:
+            raise InputError(f"mixture: the weight of {self.pattern!r}, {self.weight}, is not between 0 and 1000")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingSetConfig:
     """How documents are divided.
 
@@ -16,6 +36,7 @@ class TrainingSetConfig:
         min_validation_documents_per_source: a source that is large enough gets at least so many validation documents.
         large_source_documents: a source (URL host) with at least so many documents is large enough.
         seed: keys the split.
+        mixture: weights of sources in training; a source that no pattern matches has the weight 1.
     """
 
     validation_fraction: float = 0.03
@@ -24,6 +45,7 @@ class TrainingSetConfig:
     min_validation_documents_per_source: int = 1
     large_source_documents: int = 20
     seed: int = 0
+    mixture: tuple[SourceWeight, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.validation_fraction < 1:

@@ -11,16 +11,17 @@ import polars as pl
 import pyarrow as pa
 
 from ops.atomic import atomic_path, read_json, write_json
+from ops.data.index import INDEX, INDEX_DTYPE, SPLITS
 from ops.data.megatron import DOCUMENTS, ShardMeta, read_meta
 from ops.data.schema import TRAINING_DOCUMENTS
-from ops.data.token_data import INDEX, INDEX_DTYPE, MANIFEST, NUM_PHASES, SPLITS
+from ops.data.token_data import MANIFEST, NUM_PHASES
 from ops.errors import InputError
 from ops.parts import Row, parquet_writer, read_rows
 from ops.progress import track
 from ops.schema import DROPPED
 from ops.stage import Check, Execution, Inputs, StageResult, many, reconcile
 from ops.training_set.config import TrainingSetConfig
-from ops.training_set.split import Split, document_phases
+from ops.training_set.split import Split, document_phases, source_weight
 
 COLUMNS = ["doc_id", "url", "source", "cluster_id", "math_int_score", "text_bytes", "token_start", "token_length"]
 BATCH_ROWS = 8192
@@ -61,6 +62,7 @@ def run(config: TrainingSetConfig, inputs: Inputs, out: Path, execution: Executi
                 for directory, shard in zip(directories, shards, strict=True)
             ],
             "sources": sources,
+            "weights": {source: weight for source in sources if (weight := source_weight(source, config)) != 1.0},
             "tokens": sums.tokens_table(None),
             "tokens_by_source": {source: sums.tokens_table(source) for source in sources},
         },

@@ -4,6 +4,7 @@ import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 from ops.training_set.config import TrainingSetConfig
 
@@ -19,6 +20,11 @@ def document_phases(math_int_score: int, config: TrainingSetConfig) -> int:
     phase1 = math_int_score >= config.phase1_min_int_score
     phase2 = math_int_score >= config.phase2_min_int_score
     return int(phase1) | int(phase2) << 1
+
+
+def source_weight(source: str, config: TrainingSetConfig) -> float:
+    """How often an epoch of training reads a source's documents."""
+    return next((entry.weight for entry in config.mixture if fnmatchcase(source, entry.pattern)), 1.0)
 
 
 class Split:

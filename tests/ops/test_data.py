@@ -219,15 +219,14 @@ def test_a_token_of_training_leads_back_to_its_page(data) -> None:
 )
 @settings(deadline=None, max_examples=150)
 def test_segments_are_a_slice_of_the_stream(lengths, seed, start, length) -> None:
-    expected, number, epoch = [], 0, 0
+    expected, epoch = [], 0
     while len(expected) < start + length:
         for document in splitmix_order(len(lengths), seed, epoch):
-            expected += [(document, offset, number) for offset in range(lengths[document])]
-            number += 1
+            expected += [(document, offset) for offset in range(lengths[document])]
         epoch += 1
     stream = DocumentStream(np.array(lengths), seed)
     found = [
-        (segment.document, segment.offset + i, segment.instance)
+        (segment.document, segment.offset + i)
         for segment in stream.segments(start, length)
         for i in range(segment.length)
     ]
