@@ -20,7 +20,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -28,7 +28,9 @@ from assets.recipes import RECIPES
 from assets.recipes.overrides import adopt_teacher, use_common_crawl, use_warcs
 from assets.recipes.recipe import Recipe
 from ops.errors import InputError
+from ops.settings import open_store
 from ops.stage import Execution
+from ops.takedowns import read_takedowns
 
 LaunchMode = Literal["inprocess", "subprocess", "torchrun"]
 COMMON_CRAWL = "https://data.commoncrawl.org/"
@@ -84,6 +86,9 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
         sources["warcs"] = env.get("STILLHOUSE_CC") or COMMON_CRAWL
         if urls:
             sources["urls"] = str(urls)
+    takedowns = read_takedowns(open_store(env.get("STILLHOUSE_STORE") or "store"))
+    if takedowns:
+        recipe = replace(recipe, pages=replace(recipe.pages, takedowns=takedowns))
     if env.get("STILLHOUSE_TEACHER"):
         recipe = adopt_teacher(recipe)
         sources["teacher"] = env["STILLHOUSE_TEACHER"]

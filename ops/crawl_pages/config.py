@@ -1,8 +1,39 @@
 """Which responses are pages."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ops.errors import InputError
+from ops.warc.surt import surt_host, surt_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Takedown:
+    """Pages that must not be kept, as their owner asked: one address, or a domain with its subdomains."""
+
+    url: str | None = None
+    domain: str | None = None
+    clean: tuple[str, ...] = ()
+    """Partitions (`CRAWL|BUCKET`) that were looked through when it was asked and hold none of them: they stay."""
+
+    def __post_init__(self) -> None:
+        if (self.url is None) == (self.domain is None):
+            raise InputError(f"takedown: exactly one of url and domain, got {self.url!r} and {self.domain!r}")
+        if self.url is not None:
+            surt_key(self.url)
+        elif self.domain is not None:
+            surt_host(self.domain)
+
+    def matches(self, url: str) -> bool:
+        """Whether a page's address is meant: under any scheme, with `www` or without, whatever its fragment."""
+        try:
+            key = surt_key(url)
+        except InputError:
+            return False
+        if self.url is not None:
+            return key == surt_key(self.url)
+        host = key.partition(")")[0].partition(":")[0]
+        domain = surt_host(self.domain or "")
+        return host == domain or host.startswith(f"{domain},")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +62,15 @@ class CrawlPagesConfig:
 
     keep_truncated: bool = False
     """Keep responses that the crawler cut (WARC-Truncated), noted in `content_truncated`; otherwise drop them."""
+
+    takedowns: tuple[Takedown, ...] = ()
+    """Pages that are dropped (`taken_down`)."""
+
+    def at(self, crawl: str, bucket: str) -> "CrawlPagesConfig":
+        """The config of one partition: a takedown that found nothing in it is no part of its identity."""
+        key = f"{crawl}|{bucket}"
+        meant = tuple(replace(item, clean=()) for item in self.takedowns if key not in item.clean)
+        return replace(self, bucket=int(bucket), takedowns=meant)
 
     def __post_init__(self) -> None:
         if self.bucket < 0:

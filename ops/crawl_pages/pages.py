@@ -91,6 +91,8 @@ class PageReader:
         block_type = (record.headers.get("Content-Type") or "application/http").partition(";")[0].strip().lower()
         if block_type != "application/http":
             raise Dropped("not_http", block_type)
+        if any(takedown.matches(record.url) for takedown in self.config.takedowns):
+            raise Dropped("taken_down")
         response = _parse(record)
         if 300 <= response.status < 400:
             raise Dropped("redirect", f"{response.status} {response.headers.get('Location') or ''}".strip())

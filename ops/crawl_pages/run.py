@@ -40,9 +40,9 @@ def run(
     """Write PAGES parts: one for each WARC file of the bucket, or for each so many records that are read by range.
 
     A bucket without rows gives one empty part. Reasons of drops: `wrong_length`, `corrupt_record`, `corrupt_tail`,
-    `bad_warc_header`, `revisit`, `not_http`, `bad_http`, `redirect`, `http_status`, `mime_type`, `truncated`,
-    `too_large`, `payload_digest_mismatch`, `content_encoding`, `empty_body`; for ranged reads also `not_found`,
-    `wrong_range`, `wrong_url` and `not_a_response`.
+    `bad_warc_header`, `revisit`, `taken_down`, `not_http`, `bad_http`, `redirect`, `http_status`, `mime_type`,
+    `truncated`, `too_large`, `payload_digest_mismatch`, `content_encoding`, `empty_body`; for ranged reads also
+    `not_found`, `wrong_range`, `wrong_url` and `not_a_response`.
 
     Raises:
         InputError: when a WARC file is missing, empty, no WARC, not compressed record by record, or not the one of the

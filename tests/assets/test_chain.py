@@ -1,5 +1,6 @@
 """The whole graph through Dagster, small: it runs, is reused, rebuilds only what an edit touches, survives kills."""
 
+import json
 import os
 import random
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ from assets.settings import Settings
 from ops.atomic import read_json
 from ops.store import Record, Store
 from ops.store.lineage import ancestors
+from ops.takedowns import read_takedowns
+from ops.tokenize.takedown import takedown_main
 from tests.assets.tiny import tiny, tiny_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -122,6 +126,56 @@ def test_nothing_vanishes_from_the_crawl_to_the_tokens(run: Mapping[str, Any]) -
     assert sum(row["found"] for row in carriers) == found > 100
     for row in carriers:
         assert row["found"] == row["kept"] + row["changed"] + row["lost"] + row["document_dropped"]
+
+
+def test_a_takedown_rebuilds_the_partitions_that_held_the_page_and_no_others(
+    run: Mapping[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = run["store"]
+
+    def urls(asset: str, settings: Settings) -> dict[str, set[str]]:
+        resolver = make_resolver(build_graph(settings.recipe), settings, StoreResource())
+        recipe = settings.recipe
+        found: dict[str, set[str]] = {}
+        for key in partition_keys(resolver.graph[asset], recipe.crawls, recipe.num_buckets):
+            folder = store.local_path(resolver.record(asset, key))
+            files = [folder / "documents.parquet"] if asset == "tokens" else sorted(folder.glob("part-*.parquet"))
+            found[str(key)] = {url for file in files for url in pq.read_table(file, columns=["url"])["url"].to_pylist()}
+        return found
+
+    before = tiny_settings()
+    tokens = urls("tokens", before)
+    partition, url = next((key, sorted(held)[0]) for key, held in tokens.items() if held)
+    arguments = ["--store", store.url, "--url", url.replace("https://", "http://www.") + "#top"]
+    assert takedown_main([*arguments, "--look"]) == 0
+    assert not Path(store.root, "takedowns.json").exists()
+    assert takedown_main(arguments) == 0
+    assert takedown_main(arguments) == 0
+    told = json.loads(capsys.readouterr().out.split("}\n{")[0] + "}")
+    holding = {key for key, held in urls("pages", before).items() if url in held}
+    assert set(told["pages"]) == holding
+    assert partition in holding
+    assert any(path.startswith("tokens/") for path in told["descends_from_them"])
+
+    takedowns = read_takedowns(store)
+    assert [(item.url is not None, item.domain) for item in takedowns] == [(True, None)]
+    recipe = replace(before.recipe, pages=replace(before.recipe.pages, takedowns=takedowns))
+    after = replace(before, recipe=recipe)
+    data = {"pages", "documents", "cleaned", "scored", "minhash", "dedup_clusters", "deduplicated", "corpus"}
+    made = materialize(after, run["instance"], only=data)
+    assert made["pages"] == made["documents"] == made["cleaned"] == len(holding)
+    corpus = urls("corpus", after)
+    assert all(url not in held for held in corpus.values())
+    assert {key: held - {url} for key, held in urls("pages", before).items()} == urls("pages", after)
+    dropped = [
+        row
+        for r in store.records("pages")
+        for file in store.local_path(r).glob("dropped/*.parquet")
+        for row in pq.read_table(file).to_pylist()
+        if row["reason"] == "taken_down"
+    ]
+    assert {row["url"] for row in dropped} == {url}
+    Path(store.root, "takedowns.json").unlink()
 
 
 def test_every_element_of_the_crawl_that_carries_a_formula_is_in_the_ledger(run: Mapping[str, Any]) -> None:
