@@ -48,6 +48,7 @@ format: setup  ## ruff's formatting
 	$(BIN)/ruff format .
 
 bench: setup  ## speed, side by side with peers
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet $(CONSTRAINTS) -e '.[peers]'
 	$(BIN)/python -m pytest tests/benchmarks -n 0 --timeout 0 -s -o python_files=bench_*.py -o python_functions=bench_*
 
 fuzz: setup  ## extraction on pages nobody wrote
