@@ -7,6 +7,7 @@ from assets.node import Node
 from assets.recipes.recipe import Recipe
 from ops.crawl_manifest.config import CommonCrawl, CrawlManifestConfig, SampleSource, WarcFiles
 from ops.execute import Stage
+from ops.quality.config import FileLabels
 from ops.tokenizer.config import FromCheckpoint, TrainBPE
 from ops.url_list.config import UrlListConfig
 
@@ -94,6 +95,22 @@ def corpus_nodes(recipe: Recipe) -> list[Node]:
             **more,
         )
 
+    classifier: list[Node] = []
+    if recipe.quality is not None:
+        classifier.append(
+            node(
+                "quality_model",
+                "ops.quality",
+                recipe.quality,
+                {"cleaned": "cleaned"},
+                "A classifier of mathematical quality, trained on labels and measured on documents held out.",
+                scope="whole",
+                observes=True,
+                source="labels" if isinstance(recipe.quality.labels, FileLabels) else None,
+                checks=("better_than_the_mean",),
+                kinds=("numpy",),
+            )
+        )
     return [
         node(
             "documents",
@@ -114,11 +131,12 @@ def corpus_nodes(recipe: Recipe) -> list[Node]:
             version="2",
             checks=("nothing_vanishes", "formulas_reconcile", "cleaner_kept_the_contract"),
         ),
+        *classifier,
         node(
             "scored",
             "ops.score",
             recipe.score,
-            {"cleaned": "cleaned"},
+            {"cleaned": "cleaned", **({"quality_model": "quality_model"} if classifier else {})},
             "Documents with their language and a 0 to 5 mathematics score.",
             observes=True,
         ),
@@ -199,7 +217,7 @@ def token_nodes(recipe: Recipe) -> list[Node]:
             scope="bucket",
             deps={"corpus": ("corpus",), "tokenizer": ("tokenizer",)},
             checks=("nothing_vanishes", "lengths_add_up", "ids_in_vocabulary", "eod_ends_documents", "round_trip"),
-            description="Token shards (Megatron and datatrove indexes) and a table that leads from each token to its WARC record.",
+            description="Megatron and datatrove shards, and a table that leads from each token to its WARC record.",
             kinds=("numpy", "parquet"),
         ),
         Node(

@@ -9,6 +9,7 @@
 | STILLHOUSE_URLS, STILLHOUSE_DOMAINS | what to take from them: a file of URLs; domains, comma-separated | none |
 | STILLHOUSE_CC | where Common Crawl lies: `https://data.commoncrawl.org/`, `s3://commoncrawl/` or a copy | the first |
 | STILLHOUSE_TEACHER | a Hugging Face `nemotron_h` directory to adopt as the teacher | none: pretrain one |
+| STILLHOUSE_LABELS | a file of labelled documents: a classifier trained on them scores the corpus | none: rules do |
 | STILLHOUSE_EVAL | a folder of evaluation request files to use instead of the packaged ones | none |
 | STILLHOUSE_PINS | `asset=version,...`: artefacts in the store to take instead of the recipe's | none |
 | STILLHOUSE_DEVICE | `cpu`, `cuda` | `cpu` |
@@ -28,6 +29,7 @@ from assets.recipes import RECIPES
 from assets.recipes.overrides import adopt_teacher, use_common_crawl, use_warcs
 from assets.recipes.recipe import Recipe
 from ops.errors import InputError
+from ops.quality.config import QualityConfig
 from ops.settings import open_store
 from ops.stage import Execution
 from ops.takedowns import read_takedowns
@@ -42,7 +44,7 @@ class Settings:
 
     recipe: Recipe
     sources: Mapping[str, str] = field(default_factory=dict)
-    """`warcs`, `urls`, `teacher`, `eval` -> where it lies."""
+    """`warcs`, `urls`, `teacher`, `labels`, `eval` -> where it lies."""
 
     pins: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
@@ -92,6 +94,9 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
     if env.get("STILLHOUSE_TEACHER"):
         recipe = adopt_teacher(recipe)
         sources["teacher"] = env["STILLHOUSE_TEACHER"]
+    if env.get("STILLHOUSE_LABELS"):
+        recipe = replace(recipe, quality=recipe.quality or QualityConfig())
+        sources["labels"] = env["STILLHOUSE_LABELS"]
     if env.get("STILLHOUSE_EVAL"):
         sources["eval"] = env["STILLHOUSE_EVAL"]
     launch = env.get("STILLHOUSE_LAUNCH") or "subprocess"

@@ -18,6 +18,7 @@ from ops.importance.config import ImportanceConfig
 from ops.ledger.config import LedgerConfig
 from ops.minhash.config import MinHashConfig
 from ops.prune.config import PruneConfig
+from ops.quality.config import QualityConfig
 from ops.sample_crawl.config import SampleCrawlConfig
 from ops.score.config import ScoreConfig
 from ops.tokenize.config import TokenizeConfig
@@ -54,6 +55,9 @@ class Recipe:
     pages: CrawlPagesConfig = CrawlPagesConfig(bucket=0)
     extract: ExtractConfig = ExtractConfig()
     clean: CleanConfig = CleanConfig()
+    quality: QualityConfig | None = None
+    """A classifier trained on labels scores the documents; None: rules do."""
+
     score: ScoreConfig = ScoreConfig()
     minhash: MinHashConfig = MinHashConfig()
     dedup_clusters: DedupClustersConfig = DedupClustersConfig()
