@@ -8,6 +8,12 @@
 | STILLHOUSE_CRAWLS | Common Crawl ids, comma-separated, to use instead of the recipe's crawls | none |
 | STILLHOUSE_URLS, STILLHOUSE_DOMAINS | what to take from them: a file of URLs; domains, comma-separated | none |
 | STILLHOUSE_CC | where Common Crawl lies: `https://data.commoncrawl.org/`, `s3://commoncrawl/` or a copy | the first |
+| STILLHOUSE_LLM | a model that cleans behind the rules: URL of an OpenAI-compatible API, or a folder | none: rules |
+| STILLHOUSE_LLM_MODEL | its `name@revision`, part of the identity of what it cleans | that of the recipe |
+| STILLHOUSE_LLM_MODE | `rewrite`: it returns the cleaned text; `select`: it scores paragraphs | `rewrite` |
+| STILLHOUSE_LLM_API_KEY, STILLHOUSE_LLM_CONCURRENCY | its key; questions at once | none; 16 |
+| STILLHOUSE_LLM_TIMEOUT, STILLHOUSE_LLM_RETRIES | seconds for an answer; further attempts | 300; 5 |
+| STILLHOUSE_LLM_CACHE | folder or URL where answers are kept for every run | none: for the run under way |
 | STILLHOUSE_TEACHER | a Hugging Face `nemotron_h` directory to adopt as the teacher | none: pretrain one |
 | STILLHOUSE_LABELS | a file of labelled documents: a classifier trained on them scores the corpus | none: rules do |
 | STILLHOUSE_EVAL | a folder of evaluation request files to use instead of the packaged ones | none |
@@ -26,7 +32,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from assets.recipes import RECIPES
-from assets.recipes.overrides import adopt_teacher, use_common_crawl, use_warcs
+from assets.recipes.overrides import adopt_teacher, use_common_crawl, use_llm, use_warcs
 from assets.recipes.recipe import Recipe
 from ops.errors import InputError
 from ops.quality.config import QualityConfig
@@ -44,7 +50,7 @@ class Settings:
 
     recipe: Recipe
     sources: Mapping[str, str] = field(default_factory=dict)
-    """`warcs`, `urls`, `teacher`, `labels`, `eval` -> where it lies."""
+    """`warcs`, `urls`, `llm`, `teacher`, `labels`, `eval` -> where it lies."""
 
     pins: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
@@ -91,6 +97,13 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
     takedowns = read_takedowns(open_store(env.get("STILLHOUSE_STORE") or "store"))
     if takedowns:
         recipe = replace(recipe, pages=replace(recipe.pages, takedowns=takedowns))
+    if env.get("STILLHOUSE_LLM"):
+        sources["llm"] = env["STILLHOUSE_LLM"]
+        model, mode = env.get("STILLHOUSE_LLM_MODEL"), env.get("STILLHOUSE_LLM_MODE") or "rewrite"
+        if model:
+            recipe = use_llm(recipe, sources["llm"], model, mode)
+        elif recipe.clean.llm is None:
+            raise InputError(f"STILLHOUSE_LLM: recipe {name!r} names no model; set STILLHOUSE_LLM_MODEL=name@revision")
     if env.get("STILLHOUSE_TEACHER"):
         recipe = adopt_teacher(recipe)
         sources["teacher"] = env["STILLHOUSE_TEACHER"]

@@ -81,6 +81,8 @@ CLEANED = pa.schema(
         *_TEXT,
         pa.field("formulas", pa.list_(KEPT_FORMULA), nullable=False),
         pa.field("dropped_paragraphs", pa.list_(DROPPED_PARAGRAPH), nullable=False),
+        pa.field("num_chunks", pa.int32()),  # what was put to a model, one question each; 0 without one
+        pa.field("rejected_chunks", pa.list_(pa.string())),  # why answers were not taken, one reason each
     ]
 )
 

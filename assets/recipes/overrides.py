@@ -1,10 +1,11 @@
-"""Own input for any recipe: WARC files, crawls of Common Crawl, a checkpoint as the teacher."""
+"""Own input for any recipe: WARC files, crawls of Common Crawl, a model that cleans, a checkpoint as the teacher."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from assets.recipes.recipe import Recipe
 from ops.adopt.config import AdoptConfig
+from ops.clean.config import LlmCleaner
 from ops.crawl_manifest.config import CommonCrawl, WarcFiles
 from ops.errors import InputError
 from ops.store.files import sha256_of
@@ -36,6 +37,26 @@ def use_common_crawl(recipe: Recipe, crawls: tuple[str, ...], *, urls: Path | No
     if len(listed) > INLINE_URLS:
         return replace(recipe, source=CommonCrawl(url_list_sha256=sha256_of(urls), domains=domains), crawls=crawls)
     return replace(recipe, source=CommonCrawl(urls=listed, domains=domains), crawls=crawls)
+
+
+def use_llm(recipe: Recipe, place: str, model: str, mode: str) -> Recipe:
+    """The recipe with a language model behind the cleaning rules, at a URL (an endpoint) or in a folder.
+
+    Raises:
+        InputError: when the model is not `name@revision`, or the mode is not one.
+    """
+    name, separator, revision = model.rpartition("@")
+    if not separator or not name or not revision:
+        raise InputError(f"STILLHOUSE_LLM_MODEL: {model!r} is not name@revision")
+    if mode not in ("rewrite", "select"):
+        raise InputError(f"STILLHOUSE_LLM_MODE: {mode!r} is not rewrite or select")
+    llm = LlmCleaner(
+        engine="endpoint" if place.startswith(("http://", "https://")) else "transformers",
+        model=name,
+        revision=revision,
+        mode=mode,  # type: ignore[arg-type]
+    )
+    return replace(recipe, clean=replace(recipe.clean, llm=llm))
 
 
 def adopt_teacher(recipe: Recipe) -> Recipe:

@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ops.clean.config import RuleCleaner
 from ops.clean.contract import CleanedDocument, ContractViolation, apply
 from ops.clean.document import ProtectedDocument, Verdict, protect
-from ops.clean.rules import Rules
 from ops.errors import StillhouseError
 
 
@@ -40,14 +38,14 @@ class Outcome:
 
     document: CleanedDocument
     cleaner: str
-    """Name and version."""
+    """Name and version of the cleaner whose text it is."""
     rejected: str | None = None
     """Why the cleaner's own output was rejected and the fallback's taken."""
-
-
-def make_cleaner(config: RuleCleaner) -> Cleaner:
-    """The cleaner that a config stands for."""
-    return Rules(config)
+    num_chunks: int = 0
+    """Chunks that were put to a model."""
+    accepted_chunks: int = 0
+    rejected_chunks: tuple[str, ...] = ()
+    """Why chunks' answers were rejected, one reason each."""
 
 
 def identity(cleaner: Cleaner) -> str:
@@ -56,7 +54,12 @@ def identity(cleaner: Cleaner) -> str:
 
 
 def clean_documents(
-    cleaner: Cleaner, fallback: Cleaner, rows: Sequence[Mapping[str, Any]], counts: Counter[str] | None = None
+    cleaner: Cleaner,
+    fallback: Cleaner,
+    rows: Sequence[Mapping[str, Any]],
+    counts: Counter[str] | None = None,
+    *,
+    max_moved: float = 0.0,
 ) -> list[Outcome]:
     """Clean documents under the contract.
 
@@ -79,15 +82,31 @@ def clean_documents(
         verdicts, failure = [None] * len(documents), "verdict_count"
     outcomes: list[Outcome] = []
     for row, document, verdict in zip(rows, documents, verdicts, strict=True):
-        reason = failure
+        reason, num_chunks = failure, 0
         if verdict is not None:
+            num_chunks = verdict.num_chunks
             try:
-                cleaned = apply(document, row["formulas"], verdict)
-                outcomes.append(Outcome(document=cleaned, cleaner=identity(cleaner)))
+                cleaned = apply(document, row["formulas"], verdict, max_moved)
+                outcomes.append(
+                    Outcome(
+                        document=cleaned,
+                        cleaner=identity(fallback if verdict.is_fallback else cleaner),
+                        num_chunks=num_chunks,
+                        accepted_chunks=verdict.accepted_chunks,
+                        rejected_chunks=verdict.rejected_chunks,
+                    )
+                )
                 continue
             except ContractViolation as violation:
                 reason = violation.reason
         counts[f"rejected_{reason}"] += 1
-        cleaned = apply(document, row["formulas"], fallback.clean([document])[0])
-        outcomes.append(Outcome(document=cleaned, cleaner=identity(fallback), rejected=reason))
+        outcomes.append(
+            Outcome(
+                document=apply(document, row["formulas"], fallback.clean([document])[0]),
+                cleaner=identity(fallback),
+                rejected=reason,
+                num_chunks=num_chunks,
+                rejected_chunks=(f"document_{reason}",) * num_chunks,
+            )
+        )
     return outcomes

@@ -1,6 +1,9 @@
 """A document on its way through a cleaner: paragraphs with placeholders for what no cleaner may touch.
 
-Formulas, code and links become placeholders such as `⟦F3⟧` before a cleaner sees the text, and come back after.
+Formulas, code and links become placeholders such as `⟦F3⟧` before a cleaner sees the text, and come back after. Models
+copy this form best: of ten forms tried on SmolLM2-135M-Instruct, asked to copy a text with eleven of them, `⟦F1⟧` costs
+0.36 nats a placeholder and is the only one that greedy decoding copies eleven times of eleven; `[F1]` 0.56 (10), `<F1>`
+0.76 (8), `[[F1]]` 0.99 (10), `{{F1}}` 1.13 (9), `<f1/>` 1.03 (7). It takes 8 tokens, those 4 to 5.
 """
 
 import re
@@ -11,7 +14,7 @@ from typing import Any
 from ops.errors import InputError
 
 _FENCE = re.compile(r"^[ >]*(?:(?:[-*]|\d+\.) +)*(`{3,})([^`\n]*)$", re.MULTILINE)
-_INLINE_CODE = re.compile(r"(?<!`)(`{1,2})(?!`)[^`\n]+?(?<!`)\1(?!`)")
+INLINE_CODE = re.compile(r"(?<!`)(`{1,2})(?!`)[^`\n]+?(?<!`)\1(?!`)")
 _LINK = re.compile(r"\[[^\[\]\n]*\]\([^()\s]*\)|<?\bhttps?://[^\s<>\"'⟦⟧]*[^\s<>\"'⟦⟧.,;:!?)\]]>?")
 _PARAGRAPH_BREAK = re.compile(r"\n(?:[ \t]*\n)+")
 
@@ -37,6 +40,8 @@ class ProtectedDocument:
     """Placeholder -> what it stands for."""
     placeholder: re.Pattern[str]
     """Matches every placeholder, also one that was made up."""
+    opening: str
+    """What every placeholder begins with, and nothing else in the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,8 @@ class Decision:
     """The paragraph as rewritten; None: as it was."""
     reason: str = ""
     """Why it was dropped: one of few, it becomes a counter."""
+    merged: bool = False
+    """Kept, and its content is in `text` of the nearest kept paragraph before it that is not merged itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +64,14 @@ class Verdict:
     decisions: tuple[Decision, ...]
     drop_reason: str | None = None
     drop_detail: str = ""
+    num_chunks: int = 0
+    """Chunks that were put to a model."""
+    accepted_chunks: int = 0
+    """Chunks whose answers were taken."""
+    rejected_chunks: tuple[str, ...] = ()
+    """Why chunks' answers were rejected, one reason each, in the order of the chunks."""
+    is_fallback: bool = False
+    """The decisions are those of the rules: no answer of a model was taken."""
 
 
 class FormulaMismatch(InputError):
@@ -103,14 +118,16 @@ def protect(doc_id: str, title: str | None, text: str, formulas: Sequence[Mappin
         paragraphs=tuple(part.rstrip() for part in paragraphs if part.strip()),
         spans=spans,
         placeholder=re.compile(rf"⟦{nonce}[A-Z]\d+⟧"),
+        opening=f"⟦{nonce}",
     )
 
 
 def _spans(text: str, formulas: list[tuple[int, int]]) -> list[tuple[int, int, str, tuple[int, ...]]]:
-    """Spans in order, none inside another: (start, end, kind, formulas inside). Kinds: F formula, C code, L link."""
+    """Spans in order, none inside another: (start, end, kind, formulas inside). Kinds: F formula, B fenced code,
+    C other code, L link."""
     blocks: list[tuple[int, int, str, tuple[int, ...]]] = []
     next_formula = 0
-    for start, end in [*_fences(text), (len(text), len(text))]:
+    for start, end in [*fences(text), (len(text), len(text))]:
         while next_formula < len(formulas) and formulas[next_formula][1] <= start:
             blocks.append((*formulas[next_formula], "F", (next_formula,)))
             next_formula += 1
@@ -123,14 +140,14 @@ def _spans(text: str, formulas: list[tuple[int, int]]) -> list[tuple[int, int, s
             for edge in (start, end)
         )
         if start < end and not cut:
-            blocks.append((start, end, "C", tuple(inside)))
+            blocks.append((start, end, "B", tuple(inside)))
             next_formula += len(inside)
     spans: list[tuple[int, int, str, tuple[int, ...]]] = []
     position = 0
     for block in [*blocks, (len(text), len(text), "", ())]:
         soft = [
             (match.start(), match.end(), kind)
-            for kind, pattern in (("C", _INLINE_CODE), ("L", _LINK))
+            for kind, pattern in (("C", INLINE_CODE), ("L", _LINK))
             for match in pattern.finditer(text, position, block[0])
         ]
         for start, end, kind in sorted(soft, key=lambda span: (span[0], -span[1])):
@@ -143,7 +160,7 @@ def _spans(text: str, formulas: list[tuple[int, int]]) -> list[tuple[int, int, s
     return spans
 
 
-def _fences(text: str) -> list[tuple[int, int]]:
+def fences(text: str) -> list[tuple[int, int]]:
     """Code fences, from the opening backticks to behind the closing ones."""
     found: list[tuple[int, int]] = []
     opened: tuple[int, str] | None = None

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ops.clean.config import RuleCleaner
+from ops.clean.contract import ContractViolation, check_surroundings
 from ops.clean.document import Decision, ProtectedDocument, Verdict
 
 _NAVIGATION = r"(?:previous|prev|next|up|home|index|contents|back|top|first|last|modules|forward|genindex)"
@@ -90,7 +91,7 @@ class Rules:
         lines = Counter(_key(line) for paragraph in normal for line in paragraph.split("\n"))
         seen: set[str] = set()
         decisions = [self._decide(paragraph, document, lines, seen) for paragraph in normal]
-        reason, detail = self._judge(document, normal, decisions)
+        reason, detail = self.judge(document, normal, decisions)
         return Verdict(decisions=tuple(decisions), drop_reason=reason, drop_detail=detail)
 
     def _decide(self, paragraph: str, document: ProtectedDocument, lines: Counter[str], seen: set[str]) -> Decision:
@@ -110,7 +111,8 @@ class Rules:
                 seen.add(key)
         if not any(line.strip() for line in kept):
             return Decision(keep=False, reason=reason or "empty")
-        return Decision(keep=True, text="\n".join(kept))
+        text = "\n".join(kept)
+        return Decision(keep=True, text=text if _reads_alike(document.placeholder, paragraph, text) else paragraph)
 
     def _is_boilerplate(self, line: str) -> bool:
         bare = _MARK.sub("", line).strip()
@@ -120,10 +122,10 @@ class Rules:
             return _BOILERPLATE_HEADING.fullmatch(bare) is not None
         return _BOILERPLATE.fullmatch(bare) is not None or _BREADCRUMB.fullmatch(bare) is not None
 
-    def _judge(
+    def judge(
         self, document: ProtectedDocument, before: Sequence[str], decisions: Sequence[Decision]
     ) -> tuple[str | None, str]:
-        """Whether the document as a whole goes."""
+        """Whether the document as a whole goes: reason and evidence. `before` are its paragraphs, normalised."""
         counted = Counter(paragraph.strip() for paragraph in before)
         total = sum(map(len, before))
         repeated = sum(len(paragraph) * (count - 1) for paragraph, count in counted.items() if count > 1)
@@ -144,7 +146,11 @@ class Rules:
 
 
 def normalize(paragraph: str, placeholder: re.Pattern[str]) -> str:
-    """NFC, no control or invisible characters, single spaces inside lines, no empty lines; placeholders untouched."""
+    """NFC, no control or invisible characters, single spaces inside lines, no empty lines; placeholders untouched.
+
+    A paragraph that would read as other mathematics or code that way (an invisible character kept a backslash from a
+    letter, or two formulas apart) stays as it is.
+    """
     pieces: list[str] = []
     position = 0
     for match in placeholder.finditer(paragraph):
@@ -152,7 +158,18 @@ def normalize(paragraph: str, placeholder: re.Pattern[str]) -> str:
         position = match.end()
     pieces.append(_characters(paragraph[position:]))
     lines = [_SPACES.sub(" ", line).rstrip() for line in "".join(pieces).split("\n")]
-    return "\n".join(line for line in lines if line)
+    clean = "\n".join(line for line in lines if line)
+    return clean if _reads_alike(placeholder, paragraph, clean) else paragraph
+
+
+def _reads_alike(placeholder: re.Pattern[str], before: str, after: str) -> bool:
+    """Whether mathematics and code read in `after` as in `before`."""
+    try:
+        if after != before:
+            check_surroundings(placeholder, before, after)
+    except ContractViolation:
+        return False
+    return True
 
 
 def _characters(text: str) -> str:

@@ -1,32 +1,64 @@
 """The stage: DOCUMENTS parts to CLEANED parts."""
 
+import os
+import shutil
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ops.clean.cleaner import Outcome, clean_documents, make_cleaner
-from ops.clean.config import CleanConfig
+from ops.atomic import write_json
+from ops.clean.calls import Cache, Calls
+from ops.clean.cleaner import Outcome, clean_documents
+from ops.clean.config import CleanConfig, LlmCleaner
 from ops.clean.document import FormulaMismatch, protect
-from ops.parts import Batch, Row, part_paths, read_rows, run_parts
+from ops.clean.engines import make_engine
+from ops.clean.model import Model
+from ops.clean.prompts import digest
+from ops.clean.rules import Rules
+from ops.errors import InputError
+from ops.parts import BATCH_ROWS, Batch, Row, Totals, part_paths, read_rows, run_parts
 from ops.schema import CLEANED, PROVENANCE
 from ops.stage import Check, Execution, Inputs, StageResult, one, reconcile
 
 _PROVENANCE = [field.name for field in PROVENANCE]
 NUM_SAMPLES = 3
 SAMPLE_CHARS = 300
+LLM_BATCH_ROWS = 1024
+SPEED, CALLS = "speed.json", "calls"
+
+
+def observe(config: CleanConfig, execution: Execution) -> Any:
+    """Name, size and time of modification (ns) of every file of a model that runs here; None where none does.
+
+    Raises:
+        InputError: when `execution.source` is no folder.
+    """
+    if config.llm is None or config.llm.engine == "endpoint":
+        return None
+    folder = Path(execution.source or "")
+    if not execution.source or not folder.is_dir():
+        raise InputError(f"clean: {execution.source!r} is not the folder of {config.llm.model}")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [[str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
 
 
 def run(config: CleanConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
-    """Clean every document. Drops: `too_short`, `no_alphabet`, `repetition`, `formula_offsets`.
+    """Clean every document. Drops: `too_short`, `no_alphabet`, `repetition`, `formula_offsets`; with a model
+    `no_useful_content`.
+
+    With a model, `execution.source` says where it lies, and `speed.json` (volatile) how fast it was.
 
     Raises:
-        InputError: when the input is absent or a part cannot be read.
+        InputError: when the input is absent or a part cannot be read, or the model cannot be loaded.
+        EngineError: when an endpoint does not answer.
     """
     source = one(inputs, "documents")
-    cleaner, fallback = make_cleaner(config.cleaner), make_cleaner(config.fallback)
+    rules = Rules(config.rules)
+    model: Model | None = None
 
     def transform(rows: list[Row]) -> Batch:
+        nonlocal model
         batch = Batch()
         sound: list[Row] = []
         for row in rows:
@@ -38,18 +70,57 @@ def run(config: CleanConfig, inputs: Inputs, out: Path, execution: Execution) ->
                 batch.drop(row, "formula_offsets", str(error))
                 continue
             sound.append(row)
-        outcomes = clean_documents(cleaner, fallback, sound, batch.counts)
+        if config.llm is None:
+            outcomes = clean_documents(rules, rules, sound, batch.counts)
+        else:
+            model = model or _model(config.llm, rules, out, execution)
+            outcomes = clean_documents(model, rules, sound, batch.counts, max_moved=config.llm.tolerance.max_moved)
+            batch.counts.update(model.tokens)
+            model.tokens.clear()
+            if execution.on_metrics is not None:
+                execution.on_metrics(model.calls.speed.as_dict())
         for row, outcome in zip(sound, outcomes, strict=True):
             _settle(batch, row, outcome)
         return batch
 
-    totals = run_parts(source, out, CLEANED, transform, stage="clean")
+    batch_rows = BATCH_ROWS if config.llm is None else LLM_BATCH_ROWS
+    totals = run_parts(source, out, CLEANED, transform, stage="clean", batch_rows=batch_rows)
+    volatile: list[str] = []
+    if config.llm is not None:
+        write_json(out / SPEED, {} if model is None else model.calls.speed.as_dict())
+        volatile.append(SPEED)
+        shutil.rmtree(out / CALLS, ignore_errors=True)
+    return _report(config, totals, _samples(source, out), volatile)
+
+
+def _model(config: LlmCleaner, rules: Rules, out: Path, execution: Execution) -> Model:
+    place = os.environ.get("STILLHOUSE_LLM_CACHE") or out / CALLS
+    is_s3 = str(place).startswith("s3://") and execution.endpoint_url
+    cache = Cache(place, {"endpoint_url": execution.endpoint_url} if is_s3 else None)
+    return Model(config, rules, Calls(config, make_engine(config, execution), cache))
+
+
+def _report(config: CleanConfig, totals: Totals, samples: list[dict[str, Any]], volatile: list[str]) -> StageResult:
     counts = totals.counts
     formulas = {
         name: counts.get(f"formulas_{name}", 0)
         for name in ("in", "out", "in_dropped_paragraphs", "in_dropped_documents")
     }
     rejected = {name: count for name, count in counts.items() if name.startswith("rejected_")}
+    prefix = "chunks_rejected_"
+    reasons = {name.removeprefix(prefix): count for name, count in counts.items() if name.startswith(prefix)}
+    chunks = {"chunks": counts.get("chunks", 0), "accepted": counts.get("chunks_accepted", 0), "rejected": reasons}
+    summary: dict[str, Any] = {"rejected": rejected, "formulas": formulas, "samples": samples}
+    if config.llm is not None:
+        summary["llm"] = {
+            "cleaner": config.llm.name,
+            "prompt_digest": digest(config.llm.prompt),
+            **chunks,
+            "rejection_rate": round(sum(reasons.values()) / max(1, chunks["chunks"]), 6),
+            "documents_with_rejected_chunks": counts.get("documents_with_rejected_chunks", 0),
+            "tokens_in": counts.get("tokens_in", 0),
+            "tokens_out": counts.get("tokens_out", 0),
+        }
     return StageResult(
         counts=counts,
         dropped=totals.dropped,
@@ -62,14 +133,21 @@ def run(config: CleanConfig, inputs: Inputs, out: Path, execution: Execution) ->
                 metadata=formulas,
             ),
             Check(
+                name="chunks_reconcile",
+                passed=chunks["chunks"] == chunks["accepted"] + sum(reasons.values()),
+                description="chunks put to a model = answers taken + answers rejected, by reason",
+                metadata=chunks,
+            ),
+            Check(
                 name="cleaner_kept_the_contract",
-                passed=not rejected,
+                passed=not rejected and not reasons,
                 description="no output of the cleaner had to be rejected",
-                metadata=rejected,
+                metadata={**rejected, **{f"{prefix}{name}": count for name, count in reasons.items()}},
                 blocking=False,
             ),
         ],
-        summary={"rejected": rejected, "formulas": formulas, "samples": _samples(source, out)},
+        volatile=volatile,
+        summary=summary,
     )
 
 
@@ -78,6 +156,11 @@ def _settle(batch: Batch, row: Row, outcome: Outcome) -> None:
     cleaned = outcome.document
     counts: Counter[str] = batch.counts
     counts["formulas_in"] += len(row["formulas"])
+    if outcome.num_chunks:
+        counts["chunks"] += outcome.num_chunks
+        counts["chunks_accepted"] += outcome.accepted_chunks
+        counts.update(f"chunks_rejected_{reason}" for reason in outcome.rejected_chunks)
+        counts["documents_with_rejected_chunks"] += bool(outcome.rejected_chunks)
     if cleaned.drop_reason is not None:
         counts["formulas_in_dropped_documents"] += len(row["formulas"])
         batch.drop(row, cleaned.drop_reason, cleaned.drop_detail)
@@ -96,6 +179,8 @@ def _settle(batch: Batch, row: Row, outcome: Outcome) -> None:
             "num_formulas": len(cleaned.formulas),
             "cleaner": outcome.cleaner,
             "num_paragraphs_dropped": len(cleaned.dropped),
+            "num_chunks": outcome.num_chunks,
+            "rejected_chunks": list(outcome.rejected_chunks),
             "formulas": [{name: place[name] for name in ("index", "start", "end")} for place in cleaned.formulas],
             "dropped_paragraphs": [asdict(paragraph) for paragraph in cleaned.dropped],
         }

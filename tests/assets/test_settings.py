@@ -72,6 +72,31 @@ def test_own_input(tmp_path: Path) -> None:
     assert load_settings({"STILLHOUSE_PINS": "a=1, b=2"}).pins == {"a": "1", "b": "2"}
 
 
+def test_a_language_model_that_cleans() -> None:
+    place = {"STILLHOUSE_LLM": "http://localhost:8000/v1"}
+    with pytest.raises(InputError, match="STILLHOUSE_LLM_MODEL"):
+        load_settings(place)
+    found = load_settings({**place, "STILLHOUSE_LLM_MODEL": "microsoft/phi-4@187ef03", "STILLHOUSE_LLM_MODE": "select"})
+    llm = found.recipe.clean.llm
+    assert llm is not None
+    assert (llm.engine, llm.model, llm.revision, llm.mode) == ("endpoint", "microsoft/phi-4", "187ef03", "select")
+    assert found.sources["llm"] == "http://localhost:8000/v1"
+    folder = load_settings({"STILLHOUSE_LLM": "/models/smol", "STILLHOUSE_LLM_MODEL": "smol@1"}).recipe.clean.llm
+    assert folder is not None
+    assert (folder.engine, folder.mode) == ("transformers", "rewrite")
+    for wrong in ({"STILLHOUSE_LLM_MODEL": "phi-4"}, {"STILLHOUSE_LLM_MODEL": "a@b", "STILLHOUSE_LLM_MODE": "ask"}):
+        with pytest.raises(InputError, match="STILLHOUSE_LLM_MOD"):
+            load_settings({**place, **wrong})
+
+
+def test_labels_bring_the_classifier_into_the_graph(tmp_path: Path) -> None:
+    settings = load_settings({"STILLHOUSE_LABELS": str(tmp_path / "labels.jsonl")})
+    graph = build_graph(settings.recipe)
+    assert graph["scored"].deps["quality_model"] == ("quality_model",)
+    assert graph["quality_model"].source == "labels"
+    assert "quality_model" not in build_graph(load_settings({}).recipe)
+
+
 def test_every_variable_is_in_the_table() -> None:
     code = "".join(path.read_text() for room in ("assets", "ops") for path in (ROOT / room).rglob("*.py"))
     used = set(re.findall(r"STILLHOUSE_[A-Z0-9]+(?:_[A-Z0-9]+)*", code))

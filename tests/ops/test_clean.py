@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,41 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.clean.cleaner import Cleaner, CleanerFailed, Outcome, clean_documents, make_cleaner
+from ops.clean.cleaner import Cleaner, CleanerFailed, clean_documents
 from ops.clean.config import CleanConfig, RuleCleaner
-from ops.clean.document import Decision, FormulaMismatch, ProtectedDocument, Verdict, formula_text, protect
+from ops.clean.document import Decision, FormulaMismatch, ProtectedDocument, Verdict, protect
+from ops.clean.rules import Rules
 from ops.errors import InputError
 from ops.extract import extract_page
+from tests.fakes.documents import check_formulas, document
 
-RULES = make_cleaner(RuleCleaner(least_chars=1, least_alphabetic=0.0))
+RULES = Rules(RuleCleaner(least_chars=1, least_alphabetic=0.0))
 PROSE = "The derivative of a sum is the sum of the derivatives, whatever the functions may be."
-
-
-def document(*pieces: "str | tuple[str, bool]") -> dict[str, Any]:
-    """A row out of text and formulas: a tuple is (latex, display)."""
-    text = ""
-    formulas = []
-    for piece in pieces:
-        if isinstance(piece, str):
-            text += piece
-            continue
-        latex, display = piece
-        formula = {"latex": latex, "display": display, "carrier": "test", "start": len(text), "end": 0}
-        text += formula_text(formula)
-        formulas.append({**formula, "end": len(text)})
-    return {"doc_id": "d0", "title": None, "text": text, "formulas": formulas}
-
-
-def check_formulas(row: Mapping[str, Any], outcome: Outcome) -> None:
-    """Every formula is kept exactly, in order, where its offsets say, or listed as dropped. The independent check."""
-    cleaned = outcome.document
-    for formula in cleaned.formulas:
-        assert cleaned.text[formula["start"] : formula["end"]] == formula_text(formula)
-    listed = [row["formulas"][index] for paragraph in cleaned.dropped for index in paragraph.formulas]
-    name = lambda formula: (formula["latex"], formula["display"])  # noqa: E731
-    assert Counter(map(name, row["formulas"])) == Counter(map(name, cleaned.formulas)) + Counter(map(name, listed))
-    kept = iter(map(name, row["formulas"]))
-    assert all(name(formula) in kept for formula in cleaned.formulas), "formulas changed their order"
 
 
 SAMPLE = document(
@@ -133,7 +108,7 @@ def test_normalisation_leaves_formulas_and_code_alone() -> None:
     ],
 )
 def test_whole_documents(row: dict[str, Any], reason: str | None) -> None:
-    cleaner = make_cleaner(RuleCleaner())
+    cleaner = Rules(RuleCleaner())
     assert clean_documents(cleaner, cleaner, [row])[0].document.drop_reason == reason
 
 
@@ -172,7 +147,7 @@ ADVERSARIES: dict[str, tuple[Callable[[ProtectedDocument, int, str], str | None]
     "writes a wrong formula": (lambda each, index, text: each.placeholder.sub("$x_2 + y$", text), "placeholder_lost"),
     "doubles placeholders": (
         lambda each, index, text: each.placeholder.sub(lambda match: match.group() * 2, text),
-        "placeholder_moved",
+        "placeholder_repeated",
     ),
     "renumbers": (lambda each, index, text: re.sub(r"\d+⟧", "77⟧", text), "placeholder_lost"),
     "swaps": (swap, "placeholder_moved"),
@@ -185,7 +160,11 @@ ADVERSARIES: dict[str, tuple[Callable[[ProtectedDocument, int, str], str | None]
     "invents bare TeX": (lambda each, index, text: text + " thus \\frac{1}{2}", "formula_invented"),
     "frees a dollar": (lambda each, index, text: text.replace("\\$", "$"), "formula_invented"),
     "hallucinates": (lambda each, index, text: text + " and so on" * 100, "grown"),
-    "splits paragraphs": (lambda each, index, text: text + "\n\nNew one.", "paragraph_split"),
+    "escapes a formula": (lambda each, index, text: text.replace("⟦F", "\\⟦F"), "placeholder_hidden"),
+    "makes formulas code": (lambda each, index, text: each.placeholder.sub(r"`\g<0>`", text), "placeholder_hidden"),
+    "comments formulas out": (lambda each, index, text: f"<!-- {text} -->", "placeholder_hidden"),
+    "glues formulas together": (lambda each, index, text: text.replace("⟧ equals ⟦", "⟧⟦"), "placeholder_hidden"),
+    "puts code into a sentence": (lambda each, index, text: text.replace("⟦B", "So ⟦B"), "placeholder_hidden"),
     "returns nothing": (lambda each, index, text: "", ""),
     "drops everything": (lambda each, index, text: None, ""),
     "truncates": (lambda each, index, text: text[: len(text) // 2], "placeholder_lost"),
@@ -265,7 +244,7 @@ def test_config_is_checked() -> None:
         RuleCleaner(least_chars=0)
     with pytest.raises(InputError, match="most_duplicate"):
         RuleCleaner(most_duplicate=1.5)
-    assert CleanConfig().cleaner == CleanConfig().fallback
+    assert CleanConfig().llm is None
 
 
 _WORDS = st.sampled_from(
