@@ -128,8 +128,10 @@ def corpus_nodes(recipe: Recipe) -> list[Node]:
             recipe.clean,
             {"documents": "documents"},
             "Documents without boilerplate; what went is listed with its reason.",
-            version="2",
-            checks=("nothing_vanishes", "formulas_reconcile", "cleaner_kept_the_contract"),
+            version="3",
+            observes=True,
+            source="llm",
+            checks=("nothing_vanishes", "formulas_reconcile", "cleaner_kept_the_contract", "chunks_reconcile"),
         ),
         *classifier,
         node(

@@ -41,8 +41,10 @@ def metadata_of(record: Record, store: Store, *, reused: bool) -> dict[str, Any]
     curve = record.summary.get("curve")
     if isinstance(curve, Mapping):
         shown["loss_curve"] = dg.MetadataValue.md(curve_image(curve))
+    if isinstance(card := record.summary.get("card"), str):
+        shown["card"] = dg.MetadataValue.md(card)
     for name, value in record.summary.items():
-        if name != "curve":
+        if name not in ("curve", "card"):
             shown[f"summary/{name}"] = _summary_value(value)
     return shown
 

@@ -1,4 +1,6 @@
-"""The model half of the graph: teacher, students, evaluations."""
+"""The model half of the graph: teacher, students, evaluations, exports."""
+
+from dataclasses import replace
 
 from assets.node import Node
 from assets.recipes.recipe import Recipe
@@ -16,7 +18,7 @@ def pretrain_nodes(recipe: Recipe) -> list[Node]:
         Node(
             asset="teacher",
             group="pretrain",
-            stage=Stage(package=package, version="1", observes=adopted, distributed=not adopted),
+            stage=Stage(package=package, version="1" if adopted else "2", observes=adopted, distributed=not adopted),
             config=recipe.teacher,
             deps={"tokenizer": ("tokenizer",)} if adopted else {**DATA, "tokenizer": ("tokenizer",)},
             checks=MODEL if adopted else ("validation_loss_improved", "beats_unigrams", *MODEL),
@@ -34,7 +36,7 @@ def compress_nodes(recipe: Recipe) -> list[Node]:
         Node(
             asset="importance",
             group="compress",
-            stage=Stage(package="ops.importance", version="1"),
+            stage=Stage(package="ops.importance", version="2"),
             config=recipe.importance,
             deps={"teacher": ("teacher",), **DATA},
             checks=("finite",),
@@ -62,7 +64,7 @@ def compress_nodes(recipe: Recipe) -> list[Node]:
             Node(
                 asset=f"student_{student.name}",
                 group="compress",
-                stage=Stage(package="ops.distill", version="1", distributed=True),
+                stage=Stage(package="ops.distill", version="2", distributed=True),
                 config=student.distill,
                 deps={
                     "student": (f"pruned_{student.name}",),
@@ -90,7 +92,7 @@ def evaluate_nodes(recipe: Recipe) -> list[Node]:
         Node(
             asset=f"evaluation_{checkpoint}",
             group="evaluate",
-            stage=Stage(package="ops.evaluate", version="1"),
+            stage=Stage(package="ops.evaluate", version="2"),
             config=recipe.evaluate,
             deps={
                 "checkpoint": (checkpoint,),
@@ -105,4 +107,22 @@ def evaluate_nodes(recipe: Recipe) -> list[Node]:
             pool="gpu",
         )
         for checkpoint in checkpoints(recipe)
+    ]
+
+
+def export_nodes(recipe: Recipe) -> list[Node]:
+    return [
+        Node(
+            asset=f"export_{checkpoint}",
+            group="export",
+            stage=Stage(package="ops.export", version="1"),
+            config=replace(recipe.export, name=f"{recipe.export.name} {recipe.name} {checkpoint.replace('_', ' ')}"),
+            deps={"checkpoint": (checkpoint,), "evaluation": (f"evaluation_{checkpoint}",)},
+            checks=(*MODEL, "reads_back"),
+            description=f"{checkpoint} for transformers and vLLM, with a model card from its record and scores.",
+            kinds=("huggingface",),
+            heavy=True,
+        )
+        for checkpoint in checkpoints(recipe)
+        if not checkpoint.startswith("pruned_")
     ]

@@ -1,4 +1,5 @@
-"""Grouped-query attention without positional embedding, biases or query-key norms (Nemotron-H, section 2.1).
+"""Grouped-query attention without positional embedding or biases (Nemotron-H, section 2.1), with norms of queries, keys
+and values as an option (arXiv 2410.16682).
 
 Shape suffixes: B batch, L query length, T key length, D model width, H query heads, K key-value heads, E head dim.
 """
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from kernels.rmsnorm import rms_norm
 from model.cache import AttentionState
 from model.config import HybridConfig
 
@@ -15,6 +17,18 @@ def document_mask(seq_idx_BL: Tensor) -> Tensor:
     """Boolean mask_B1LL that lets a position see the earlier ones of its own document, and itself."""
     same_BLL = seq_idx_BL[:, :, None] == seq_idx_BL[:, None, :]
     return same_BLL.tril()[:, None]
+
+
+class HeadNorm(nn.Module):
+    """RMS norm over the channels of each head, with one weight for all heads."""
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.head_dim))
+        self.eps = config.layer_norm_epsilon
+
+    def forward(self, x_BLHE: Tensor) -> Tensor:
+        return rms_norm(x_BLHE, self.weight, eps=self.eps)
 
 
 class Attention(nn.Module):
@@ -30,19 +44,19 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.d_model, kv_dim, bias=False)
         self.v_proj = nn.Linear(config.d_model, kv_dim, bias=False)
         self.o_proj = nn.Linear(q_dim, config.d_model, bias=False)
+        for name in "" if config.attention_norm == "none" else config.attention_norm:
+            setattr(self, f"{name}_norm", HeadNorm(config))
 
     def forward(self, x_BLD: Tensor, *, mask_B1LL: Tensor | None = None, state: AttentionState | None = None) -> Tensor:
-        """Causal attention; `mask_B1LL` replaces the causal mask, `state` puts earlier positions before x."""
-        q_BHLE, k_BKLE, v_BKLE = (
-            projection(x_BLD).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        """Causal attention; `state` puts earlier positions before x, `mask_B1LL` (over all keys) replaces the causal
+        mask."""
+        q_BHLE, k_BKLE, v_BKLE = (self._heads(name, x_BLD) for name in "qkv")
         length = x_BLD.shape[1]
         causal = mask_B1LL is None
         if state is not None and state.length:
             past = state.length
             causal = False
-            if length > 1:
+            if length > 1 and mask_B1LL is None:
                 every = torch.ones(length, past + length, dtype=torch.bool, device=x_BLD.device)
                 mask_B1LL = every.tril(past)[None, None]
         if state is not None:
@@ -51,3 +65,9 @@ class Attention(nn.Module):
             q_BHLE, k_BKLE, v_BKLE, attn_mask=mask_B1LL, is_causal=causal, enable_gqa=self.grouped
         )
         return self.o_proj(y_BHLE.transpose(1, 2).flatten(-2))
+
+    def _heads(self, name: str, x_BLD: Tensor) -> Tensor:
+        """Queries, keys or values by head: (B, heads, L, E)."""
+        heads_BLHE = self.get_submodule(f"{name}_proj")(x_BLD).unflatten(-1, (-1, self.head_dim))
+        norm = self._modules.get(f"{name}_norm")
+        return (heads_BLHE if norm is None else norm(heads_BLHE)).transpose(1, 2)

@@ -4,10 +4,12 @@ Shape suffixes: B batch, H Mamba heads, P head dim, N state size, S = conv_kerne
 K key-value heads, T positions kept, D attention head dim.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from model.config import HybridConfig
 
@@ -34,19 +36,29 @@ class AttentionState:
         capacity = self.k_BKTD.shape[2]
         if end > capacity:
             extra = max(end, 2 * capacity) - capacity
-            self.k_BKTD = torch.nn.functional.pad(self.k_BKTD, (0, 0, 0, extra))
-            self.v_BKTD = torch.nn.functional.pad(self.v_BKTD, (0, 0, 0, extra))
+            self.k_BKTD = pad(self.k_BKTD, (0, 0, 0, extra))
+            self.v_BKTD = pad(self.v_BKTD, (0, 0, 0, extra))
         self.k_BKTD[:, :, self.length : end] = k_BKLD
         self.v_BKTD[:, :, self.length : end] = v_BKLD
         self.length = end
         return self.k_BKTD[:, :, :end], self.v_BKTD[:, :, :end]
 
+    @property
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """The part of the buffers that is filled."""
+        return self.k_BKTD[:, :, : self.length], self.v_BKTD[:, :, : self.length]
+
 
 @dataclass
 class DecodeCache:
-    """One state per layer (None for feed-forward layers) for `batch` sequences of equal length."""
+    """One state per layer (None for feed-forward and expert layers) for `batch` sequences.
+
+    All rows have `length` positions, of which the first `padding_B` of a row are padding; `padded` says whether any is.
+    """
 
     layers: list[MambaState | AttentionState | None]
+    padding_B: Tensor
+    padded: bool = False
     length: int = 0
 
     @classmethod
@@ -81,4 +93,80 @@ class DecodeCache:
                 layers.append(AttentionState(keys, values))
             else:
                 layers.append(None)
-        return cls(layers)
+        return cls(layers, torch.zeros(batch, dtype=torch.long, device=device))
+
+    def rows(self, index_B: Tensor) -> "DecodeCache":
+        """A cache of its own with these rows, in this order; a row may be taken more than once."""
+        layers: list[MambaState | AttentionState | None] = []
+        for state in self.layers:
+            if isinstance(state, MambaState):
+                layers.append(MambaState(state.conv_BSC[index_B], state.ssm_BHPN[index_B]))
+            elif isinstance(state, AttentionState):
+                keys, values = state.kept
+                layers.append(AttentionState(keys[index_B], values[index_B], state.length))
+            else:
+                layers.append(None)
+        return DecodeCache(layers, self.padding_B[index_B], self.padded, self.length)
+
+    @classmethod
+    def stack(cls, caches: "Sequence[DecodeCache]") -> "DecodeCache":
+        """One cache with the rows of all, whatever their lengths: the shorter ones get padding in front.
+
+        Raises ValueError where the caches are of different networks.
+        """
+        length = max(cache.length for cache in caches)
+        layers: list[MambaState | AttentionState | None] = []
+        for states in zip(*(cache.layers for cache in caches), strict=True):
+            mamba = [state for state in states if isinstance(state, MambaState)]
+            attention = [state for state in states if isinstance(state, AttentionState)]
+            if len(mamba) == len(states):
+                conv, ssm = (torch.cat([getattr(state, name) for state in mamba]) for name in ("conv_BSC", "ssm_BHPN"))
+                layers.append(MambaState(conv, ssm))
+            elif len(attention) == len(states):
+                keys, values = (
+                    torch.cat([pad(state.kept[part], (0, 0, length - state.length, 0)) for state in attention])
+                    for part in (0, 1)
+                )
+                layers.append(AttentionState(keys, values, length))
+            elif mamba or attention:
+                raise ValueError("the caches are of networks with different layers")
+            else:
+                layers.append(None)
+        padding_B = torch.cat([cache.padding_B + (length - cache.length) for cache in caches])
+        return cls(layers, padding_B, bool(padding_B.any()), length)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that is kept, by name: `layers.0.ssm_BHPN`, `layers.3.k_BKTD`, `padding_B`."""
+        found = {"padding_B": self.padding_B}
+        for index, state in enumerate(self.layers):
+            if isinstance(state, MambaState):
+                found |= {f"layers.{index}.conv_BSC": state.conv_BSC, f"layers.{index}.ssm_BHPN": state.ssm_BHPN}
+            elif isinstance(state, AttentionState):
+                found |= dict(zip((f"layers.{index}.k_BKTD", f"layers.{index}.v_BKTD"), state.kept, strict=True))
+        return found
+
+    @classmethod
+    def from_tensors(
+        cls, config: HybridConfig, tensors: Mapping[str, Tensor], *, batch: int, length: int
+    ) -> "DecodeCache":
+        """The inverse of `tensors`.
+
+        Raises ValueError that names the tensor that is missing, unexpected or wrongly shaped.
+        """
+        cache = cls.empty(config, batch, max_length=length, device="meta")
+        for state in cache.layers:
+            if isinstance(state, AttentionState):
+                state.length = length
+        expected = {name: tuple(tensor.shape) for name, tensor in cache.tensors().items()}
+        for name in sorted(expected.keys() ^ tensors.keys()):
+            raise ValueError(f"tensor {name} is {'missing' if name in expected else 'unexpected'}")
+        for name, shape in expected.items():
+            if tuple(tensors[name].shape) != shape:
+                raise ValueError(f"tensor {name} has shape {tuple(tensors[name].shape)}, the network asks for {shape}")
+        for index, state in enumerate(cache.layers):
+            if isinstance(state, MambaState):
+                cache.layers[index] = MambaState(*(tensors[f"layers.{index}.{n}"] for n in ("conv_BSC", "ssm_BHPN")))
+            elif isinstance(state, AttentionState):
+                keys, values = (tensors[f"layers.{index}.{name}"] for name in ("k_BKTD", "v_BKTD"))
+                cache.layers[index] = AttentionState(keys, values, length)
+        return cls(cache.layers, tensors["padding_B"], bool(tensors["padding_B"].any()), length)

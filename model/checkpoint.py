@@ -1,10 +1,13 @@
 """Checkpoints in the `nemotron_h` layout: safetensors, config.json, generation_config.json.
 
-transformers and vLLM read them as they are. The bytes depend on the weights and the configuration alone.
+transformers and vLLM read them as they are. The bytes depend on the weights and the configuration alone. Names are
+those of the network's state dict, but that each matrix of a routed expert, stacked in memory, has one of its own:
+`mixer.experts.up_proj` (N, M, X) is `mixer.experts.0.up_proj.weight` (M, X) and so on.
 """
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -17,12 +20,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.hf_config import read_config, to_hf
-from model.hybrid import HybridLM
+from model.hybrid import FLOAT32_PARAMETERS, HybridLM
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 OUTPUT = "lm_head.weight"
 EMBEDDINGS = "backbone.embeddings.weight"
+CORRECTION_BIAS = "e_score_correction_bias"
+STACKED = re.compile(r"(.*\.experts)\.(up_proj|down_proj)")
 
 
 class CheckpointError(ValueError):
@@ -30,18 +35,18 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(
-    model: HybridLM, folder: Path | str, *, tokenizer_files: Iterable[Path] = (), shard_bytes: int = 5 * 10**9
+    model: HybridLM, folder: Path | str, *, tokenizer_files: Iterable[Path] = (), max_shard_size: int = 5 * 10**9
 ) -> None:
     """Write the model to `folder` (created if absent), each file whole or not at all, config.json last.
 
-    Weights above `shard_bytes` are cut into numbered shards with an index. A tied output projection is written
+    Weights above `max_shard_size` bytes are cut into numbered shards with an index. A tied output projection is written
     out as well, because not every reader ties it. `tokenizer_files` are copied under their own names. Raises
     ValueError if the folder already holds weights files of another checkpoint.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach() for name, tensor in sorted(model.state_dict().items())}
-    shards = list(_shards(tensors, shard_bytes))
+    tensors = disk_tensors(model)
+    shards = list(_shards(tensors, max_shard_size))
     if len(shards) == 1:
         names = [SINGLE]
     else:
@@ -85,27 +90,37 @@ def load_checkpoint(
     config = read_config(folder)
     with torch.device("meta"):
         model = HybridLM(config)
-    wanted = dict(model.state_dict())
+    slots = _slots(model.state_dict())
     loaded: dict[str, Tensor] = {}
     with ExitStack() as stack:
         where = _locate(folder, device, stack)
-        missing = sorted(set(wanted) - set(where))
+        missing = sorted(slots.keys() - where.keys())
         if config.tie_word_embeddings and missing == [OUTPUT]:
             missing = []
         if missing:
             raise CheckpointError(f"{folder}: missing tensors: {_some(missing)}")
-        unexpected = sorted(set(where) - set(wanted))
+        unexpected = sorted(where.keys() - slots.keys())
         if unexpected:
             found = [f"{name} in {where[name][0].name}" for name in unexpected]
             raise CheckpointError(f"{folder}: unexpected tensors: {_some(found)}")
         for name, (path, handle) in where.items():
+            target, expert, count, expected = slots[name]
             shape = tuple(handle.get_slice(name).get_shape())
-            if shape != tuple(wanted[name].shape):
-                expected = tuple(wanted[name].shape)
+            if shape != expected:
                 raise CheckpointError(f"{path}: {name} has shape {shape}, config.json asks for {expected}")
-            loaded[name] = handle.get_tensor(name)
-            if not loaded[name].is_floating_point():
-                raise CheckpointError(f"{path}: {name} has type {loaded[name].dtype}, a floating one is needed")
+            tensor = handle.get_tensor(name)
+            if not tensor.is_floating_point():
+                raise CheckpointError(f"{path}: {name} has type {tensor.dtype}, a floating one is needed")
+            if target.endswith(CORRECTION_BIAS):
+                tensor = tensor.float()
+            elif target.rpartition(".")[2] not in FLOAT32_PARAMETERS:
+                tensor = tensor.to(dtype)
+            if expert is None:
+                loaded[target] = tensor
+            else:
+                if target not in loaded:
+                    loaded[target] = tensor.new_empty((count, *expected))
+                loaded[target][expert] = tensor
     if config.tie_word_embeddings and OUTPUT in loaded and not torch.equal(loaded[OUTPUT], loaded[EMBEDDINGS]):
         raise CheckpointError(f"{folder}: tie_word_embeddings is true, but {OUTPUT} differs from {EMBEDDINGS}")
     loaded.setdefault(OUTPUT, loaded[EMBEDDINGS])
@@ -114,6 +129,33 @@ def load_checkpoint(
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.cast(dtype)
+
+
+def disk_tensors(model: HybridLM) -> dict[str, Tensor]:
+    """The weights by the names that they have on disk, sorted; views of those in memory."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        match = STACKED.fullmatch(name)
+        if match is None:
+            found[name] = tensor.detach()
+        else:
+            for expert, matrix in enumerate(tensor.detach().unbind()):
+                found[f"{match[1]}.{expert}.{match[2]}.weight"] = matrix
+    return dict(sorted(found.items()))
+
+
+def _slots(state: dict[str, Tensor]) -> dict[str, tuple[str, int | None, int, tuple[int, ...]]]:
+    """Name on disk -> name in memory, number of the expert and of experts (None and 1 for all others), shape."""
+    found: dict[str, tuple[str, int | None, int, tuple[int, ...]]] = {}
+    for name, tensor in state.items():
+        match = STACKED.fullmatch(name)
+        if match is None:
+            found[name] = (name, None, 1, tuple(tensor.shape))
+        else:
+            for expert in range(len(tensor)):
+                on_disk = f"{match[1]}.{expert}.{match[2]}.weight"
+                found[on_disk] = (name, expert, len(tensor), tuple(tensor.shape[1:]))
+    return found
 
 
 def _locate(folder: Path, device: torch.device | str, stack: ExitStack) -> dict[str, tuple[Path, Any]]:

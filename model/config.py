@@ -1,13 +1,15 @@
 """The description of a hybrid network; imports no torch, so that recipes can use it.
 
 A pattern string names one residual layer per character: `M` Mamba-2, `-` feed-forward (squared ReLU),
-`*` grouped-query attention without positional embedding. Nemotron-H, arXiv 2504.03624, section 2.1.
+`*` grouped-query attention without positional embedding (Nemotron-H, arXiv 2504.03624, section 2.1),
+`E` mixture of experts (Nemotron 3, arXiv 2512.20856).
 """
 
 import math
 from dataclasses import dataclass
 
-LAYER_KINDS = {"M": "Mamba-2", "-": "feed-forward", "*": "attention"}
+ATTENTION_NORMS = ("none", "qk", "qkv")
+LAYER_KINDS = {"M": "Mamba-2", "-": "feed-forward", "*": "attention", "E": "mixture of experts"}
 
 
 def width_scaled_std(d_model: int) -> float:
@@ -22,7 +24,8 @@ class HybridConfig:
 
     `mamba_num_heads * mamba_head_dim` is the inner width of the Mamba-2 layers (`d_inner`), which share B and C
     within `n_groups` groups of heads. `chunk_size` is the chunk of the SSD scan: it changes speed and rounding
-    alone. Raises ValueError that names the field.
+    alone. The fields of the experts matter to patterns with an `E` alone, `intermediate_size` to those with a `-`.
+    Raises ValueError that names the field.
     """
 
     pattern: str
@@ -46,8 +49,42 @@ class HybridConfig:
     eos_token_id: int | None = 2
     pad_token_id: int | None = 0
 
+    attention_norm: str = "none"
+    """Against growing activations at high learning rates (arXiv 2410.16682): `none`, as in all published models; `qk`
+    norms each head's queries and keys; `qkv` norms queries, keys and values in place of the norm in front of the layer.
+    Networks with such norms are no `nemotron_h`: no other program reads their checkpoints."""
+
+    n_routed_experts: int = 0
+    """Experts of an `E` layer that the router chooses from."""
+
+    num_experts_per_tok: int = 0
+    moe_intermediate_size: int = 0
+    """Hidden width of one routed expert."""
+
+    moe_shared_expert_intermediate_size: int = 0
+    """Hidden width of the expert that sees every token."""
+
+    moe_latent_size: int | None = None
+    """Width in which the routed experts work, after a projection from `d_model` and before one back (LatentMoE,
+    arXiv 2601.18089); None: `d_model` itself."""
+
+    routed_scaling_factor: float = 1.0
+    norm_topk_prob: bool = True
+    """Whether the weights of the chosen experts are divided by their sum."""
+
+    n_group: int = 1
+    """The router first chooses `topk_group` of so many equal groups of experts."""
+
+    topk_group: int = 1
+
+    num_nextn_predict_layers: int = 0
+    """Blocks for multi-token prediction: 0 none, 1 one block that is applied again for every further token."""
+
+    mtp_hybrid_override_pattern: str = "*E"
+    """The layers of such a block."""
+
     def __post_init__(self) -> None:
-        self._check_pattern()
+        self._check_pattern("pattern")
         sizes = (
             "vocab_size d_model intermediate_size num_attention_heads num_key_value_heads head_dim "
             "mamba_num_heads mamba_head_dim ssm_state_size n_groups conv_kernel chunk_size max_position_embeddings"
@@ -75,18 +112,65 @@ class HybridConfig:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < self.vocab_size:
                 raise ValueError(f"{name} must be None or in [0, {self.vocab_size}), got {value!r}")
+        if self.attention_norm not in ATTENTION_NORMS:
+            raise ValueError(f"attention_norm must be one of {', '.join(ATTENTION_NORMS)}, got {self.attention_norm!r}")
+        depths = self.num_nextn_predict_layers
+        if not isinstance(depths, int) or isinstance(depths, bool) or depths < 0:
+            raise ValueError(f"num_nextn_predict_layers must be an integer from 0, got {depths!r}")
+        if depths:
+            self._check_pattern("mtp_hybrid_override_pattern")
+        if self.has_experts:
+            self._check_experts()
 
-    def _check_pattern(self) -> None:
-        if not isinstance(self.pattern, str) or not self.pattern:
-            raise ValueError(f"pattern must name at least one layer, got {self.pattern!r}")
+    def _check_pattern(self, name: str) -> None:
+        pattern = getattr(self, name)
+        if not isinstance(pattern, str) or not pattern:
+            raise ValueError(f"{name} must name at least one layer, got {pattern!r}")
         known = ", ".join(f"{letter!r} {kind}" for letter, kind in LAYER_KINDS.items())
-        for position, letter in enumerate(self.pattern):
-            if letter == "E":
-                raise ValueError(
-                    f"pattern: 'E' (mixture of experts) at position {position} is not supported; known: {known}"
-                )
+        for position, letter in enumerate(pattern):
             if letter not in LAYER_KINDS:
-                raise ValueError(f"pattern: unknown letter {letter!r} at position {position}; known: {known}")
+                raise ValueError(f"{name}: unknown letter {letter!r} at position {position}; known: {known}")
+
+    def _check_experts(self) -> None:
+        sizes = (
+            "n_routed_experts num_experts_per_tok moe_intermediate_size moe_shared_expert_intermediate_size "
+            "n_group topk_group"
+        )
+        for name in (*sizes.split(), *(["moe_latent_size"] if self.moe_latent_size is not None else [])):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a positive integer in a network with experts, got {value!r}")
+        if not isinstance(self.routed_scaling_factor, float) or not 0 < self.routed_scaling_factor < math.inf:
+            raise ValueError(f"routed_scaling_factor must be a positive float, got {self.routed_scaling_factor!r}")
+        if not isinstance(self.norm_topk_prob, bool):
+            raise ValueError(f"norm_topk_prob must be true or false, got {self.norm_topk_prob!r}")
+        if self.n_routed_experts % self.n_group or self.n_routed_experts < 2 * self.n_group:
+            raise ValueError(
+                f"n_routed_experts ({self.n_routed_experts}) must divide into n_group ({self.n_group}) groups of at "
+                "least 2"
+            )
+        if self.topk_group > self.n_group:
+            raise ValueError(f"topk_group ({self.topk_group}) must not exceed n_group ({self.n_group})")
+        eligible = self.topk_group * (self.n_routed_experts // self.n_group)
+        if self.num_experts_per_tok > eligible:
+            raise ValueError(
+                f"num_experts_per_tok ({self.num_experts_per_tok}) must not exceed the {eligible} experts of the "
+                "chosen groups"
+            )
+
+    @property
+    def mtp_pattern(self) -> str:
+        """The layers of all blocks for multi-token prediction, in the order of their numbers in a checkpoint."""
+        return self.num_nextn_predict_layers * self.mtp_hybrid_override_pattern
+
+    @property
+    def has_experts(self) -> bool:
+        return "E" in self.pattern + self.mtp_pattern
+
+    @property
+    def expert_dim(self) -> int:
+        """Width in which the routed experts work."""
+        return self.d_model if self.moe_latent_size is None else self.moe_latent_size
 
     @property
     def num_layers(self) -> int:
@@ -107,39 +191,64 @@ class HybridConfig:
         """Output width of the Mamba-2 input projection: z, x, B, C and dt."""
         return self.d_inner + self.conv_dim + self.mamba_num_heads
 
-    def _linear_params(self, letter: str) -> int:
-        """Parameters of the matrices of one layer."""
+    def _linear_params(self, letter: str, *, active: bool = False) -> int:
+        """Parameters of the matrices of one layer, or of those that one token meets."""
         if letter == "M":
             return self.d_model * (self.in_proj_dim + self.d_inner)
         if letter == "-":
             return 2 * self.d_model * self.intermediate_size
+        if letter == "E":
+            experts = self.num_experts_per_tok if active else self.n_routed_experts
+            latent = 2 * self.d_model * (self.moe_latent_size or 0)
+            router_and_shared = self.d_model * (self.n_routed_experts + 2 * self.moe_shared_expert_intermediate_size)
+            return router_and_shared + latent + 2 * experts * self.expert_dim * self.moe_intermediate_size
         heads = 2 * self.num_attention_heads + 2 * self.num_key_value_heads
         return self.d_model * heads * self.head_dim
 
-    def layer_params(self, letter: str) -> int:
-        """Parameters of one residual layer of this kind, its norm included."""
+    def layer_params(self, letter: str, *, active: bool = False) -> int:
+        """Parameters of one residual layer of this kind, its norms included; `active`: those that one token meets."""
         extra = self.d_model
         if letter == "M":
             extra += self.conv_dim * (self.conv_kernel + 1) + 3 * self.mamba_num_heads + self.d_inner
-        return self._linear_params(letter) + extra
+        elif letter == "*":
+            extra += {"none": 0, "qk": 2 * self.head_dim, "qkv": 3 * self.head_dim - self.d_model}[self.attention_norm]
+        return self._linear_params(letter, active=active) + extra
 
     def num_params(self) -> int:
-        """Parameters of the whole network; a tied output projection counts once."""
+        """Parameters of the whole network, multi-token prediction included; a tied output projection counts once.
+
+        The router's correction biases are no parameters: no gradient reaches them.
+        """
         matrices = 1 if self.tie_word_embeddings else 2
         layers = sum(self.layer_params(letter) for letter in self.pattern)
-        return layers + matrices * self.vocab_size * self.d_model + self.d_model
+        return layers + matrices * self.vocab_size * self.d_model + self.d_model + self.mtp_params()
+
+    def mtp_params(self) -> int:
+        """Parameters of the blocks for multi-token prediction, which published totals leave out."""
+        joints = self.num_nextn_predict_layers * (2 * self.d_model**2 + 3 * self.d_model)
+        return joints + sum(self.layer_params(letter) for letter in self.mtp_pattern)
+
+    def num_active_params(self) -> int:
+        """Parameters that the prediction of one token meets: the chosen experts alone, the output projection but
+        not the table of embeddings, and no multi-token prediction."""
+        layers = sum(self.layer_params(letter, active=True) for letter in self.pattern)
+        return layers + self.vocab_size * self.d_model + self.d_model
 
     def flops_per_token(self, seq_len: int) -> int:
-        """FLOPs of the forward pass per token at this sequence length (a training step costs three times that).
+        """FLOPs of the forward pass per token at this sequence length.
 
-        Counts, as 2 per multiply-add: every matrix (the output projection included, the embedding look-up not),
-        the convolution, attention scores and values over the whole `seq_len` (not halved for causality, the
-        usual convention), and the SSD scan: 2 Q (G N + H P) inside a chunk of Q positions plus 4 N H P for
-        the state. Norms and activations are left out.
+        Counts, as 2 per multiply-add: every matrix that the token meets (the output projection included, the
+        embedding look-up and experts that are not chosen not), the convolution, attention scores and values over
+        the whole `seq_len` (not halved for causality, the usual convention), and the SSD scan: 2 Q (G N + H P)
+        inside a chunk of Q positions plus 4 N H P for the state. Norms and activations are left out, and so is
+        multi-token prediction.
         """
-        total = 2 * self.vocab_size * self.d_model
-        for letter in self.pattern:
-            total += 2 * self._linear_params(letter)
+        return 2 * self.vocab_size * self.d_model + self._layer_flops(self.pattern, seq_len)
+
+    def _layer_flops(self, pattern: str, seq_len: int) -> int:
+        total = 0
+        for letter in pattern:
+            total += 2 * self._linear_params(letter, active=True)
             if letter == "M":
                 chunk = min(self.chunk_size, seq_len)
                 total += 2 * self.conv_kernel * self.conv_dim
@@ -149,9 +258,12 @@ class HybridConfig:
                 total += 4 * self.num_attention_heads * self.head_dim * seq_len
         return total
 
-    def training_flops_per_token(self, seq_len: int) -> int:
-        """FLOPs of forward and backward per token: three times the forward pass."""
-        return 3 * self.flops_per_token(seq_len)
+    def training_flops_per_token(self, seq_len: int, *, mtp_depths: int = 0) -> int:
+        """FLOPs of forward and backward per token: three times the forward pass, that of `mtp_depths` further
+        predictions included."""
+        block = self._layer_flops(self.mtp_hybrid_override_pattern, seq_len) if mtp_depths else 0
+        block += 4 * self.d_model**2 + 2 * self.vocab_size * self.d_model
+        return 3 * (self.flops_per_token(seq_len) + mtp_depths * block)
 
     def cache_bytes(self, context: int, batch: int = 1, *, kv_bytes: int = 2, state_bytes: int = 4) -> int:
         """Bytes that decoding keeps for `batch` sequences of `context` tokens.

@@ -1,18 +1,20 @@
 """The feed-forward layer: up_proj, squared ReLU, down_proj; no gate, no bias (Nemotron-H, section 2.1)."""
 
 from torch import Tensor, nn
-from torch.nn.functional import relu
 
+from kernels.relu2 import squared_relu
 from model.config import HybridConfig
 
 
 class FeedForward(nn.Module):
     """down_proj(relu(up_proj(x)) ** 2); the input of `down_proj` is the activation that pruning scores."""
 
-    def __init__(self, config: HybridConfig) -> None:
+    def __init__(self, config: HybridConfig, *, width: int | None = None) -> None:
+        """`width` is that between the projections, `intermediate_size` if None."""
         super().__init__()
-        self.up_proj = nn.Linear(config.d_model, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.d_model, bias=False)
+        width = config.intermediate_size if width is None else width
+        self.up_proj = nn.Linear(config.d_model, width, bias=False)
+        self.down_proj = nn.Linear(width, config.d_model, bias=False)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        return self.down_proj(relu(self.up_proj(x_BLD)).square())
+        return self.down_proj(squared_relu(self.up_proj(x_BLD)))

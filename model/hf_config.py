@@ -2,12 +2,15 @@
 
 Written is the subset of keys that transformers (>= 5.15), vLLM and older readers agree on. Layers are given by
 `hybrid_override_pattern`: the list form was renamed between transformers versions and other readers lack it.
+Keys of experts and of multi-token prediction are written and read where the network has them: transformers fills in
+defaults of its own for those of a network without.
 `time_step_min` is written as 0: transformers clamps dt there, whereas training, vLLM and this project do not.
 For the same reason it is not read: published configurations hold the range of the initialisation in it.
 """
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from typing import Any
 from model.config import HybridConfig
 
 MODEL_TYPE = "nemotron_h"
+# Networks that `nemotron_h` cannot describe have a type of their own, so that no other program takes them for one.
+OWN_TYPE = "stillhouse_hybrid"
 
 # HybridConfig field -> key of config.json, where the names differ.
 RENAMED = {"d_model": "hidden_size", "pattern": "hybrid_override_pattern"}
@@ -40,6 +45,19 @@ _SAME_NAME = (
     "pad_token_id",
 )
 
+_EXPERTS = (
+    "n_routed_experts",
+    "num_experts_per_tok",
+    "moe_intermediate_size",
+    "moe_shared_expert_intermediate_size",
+    "moe_latent_size",
+    "routed_scaling_factor",
+    "norm_topk_prob",
+    "n_group",
+    "topk_group",
+)
+_MTP = ("num_nextn_predict_layers", "mtp_hybrid_override_pattern")
+
 # Keys without which a network cannot be described; the others have a default in HybridConfig.
 _REQUIRED = (
     "vocab_size",
@@ -61,6 +79,12 @@ _BLOCK_LETTERS = {
     "mlp": "-",
     "moe": "E",
 }
+_REQUIRED_EXPERTS = (
+    "n_routed_experts",
+    "num_experts_per_tok",
+    "moe_intermediate_size",
+    "moe_shared_expert_intermediate_size",
+)
 
 
 def _falsy(value: Any) -> bool:
@@ -84,14 +108,15 @@ _UNSUPPORTED: dict[str, Callable[[Any], bool]] = {
     "attention_dropout": _falsy,
     "hidden_dropout": _falsy,
     "sliding_window": lambda value: value is None,
-    "num_nextn_predict_layers": _falsy,
     "quantization_config": _falsy,
+    "attention_norm": lambda value: value in ("none", None),
     "time_step_limit": lambda value: value is None or [_number(edge) for edge in value] == [0.0, math.inf],
 }
 
 
 def to_hf(config: HybridConfig, *, dtype: str = "float32") -> dict[str, Any]:
-    """The contents of config.json; `dtype` is the name of the parameters' type."""
+    """The contents of config.json; `dtype` is the name of the parameters' type. The model type is `nemotron_h`, or
+    OWN_TYPE for a network that it cannot describe."""
     out: dict[str, Any] = {
         "architectures": ["NemotronHForCausalLM"],
         "model_type": MODEL_TYPE,
@@ -118,6 +143,14 @@ def to_hf(config: HybridConfig, *, dtype: str = "float32") -> dict[str, Any]:
         n_shared_experts=1,
         torch_dtype=dtype,
     )
+    if config.attention_norm != "none":
+        out.update(
+            architectures=["StillhouseHybridForCausalLM"], model_type=OWN_TYPE, attention_norm=config.attention_norm
+        )
+    if config.has_experts:
+        out.update({name: getattr(config, name) for name in _EXPERTS})
+    if config.num_nextn_predict_layers:
+        out.update({name: getattr(config, name) for name in _MTP})
     return out
 
 
@@ -127,45 +160,61 @@ def from_hf(values: dict[str, Any], *, source: str = "config.json") -> HybridCon
     Reads this project's form, NVIDIA's, and the one that transformers saves. Raises ValueError that names the
     source and the key for another model type, a feature that is not supported, or a missing or wrong value.
     """
-    if values.get("model_type") != MODEL_TYPE:
+    own = values.get("model_type") == OWN_TYPE
+    if not own and values.get("model_type") != MODEL_TYPE:
         raise ValueError(f"{source}: model_type is {values.get('model_type')!r}, expected {MODEL_TYPE!r}")
     for key, off in _UNSUPPORTED.items():
-        if key in values and not off(values[key]):
+        if key in values and not off(values[key]) and not (own and key == "attention_norm"):
             raise ValueError(f"{source}: {key} = {values[key]!r} is not supported")
     for key in _REQUIRED:
         if key not in values:
             raise ValueError(f"{source}: {key} is missing")
-    fields = {name: values[name] for name in _SAME_NAME if name in values}
+    fields = {name: values[name] for name in (*_SAME_NAME, *(["attention_norm"] if own else [])) if name in values}
     if "head_dim" not in fields and "attention_head_dim" in values:
         fields["head_dim"] = values["attention_head_dim"]
     if "head_dim" not in fields:
         raise ValueError(f"{source}: head_dim is missing")
-    for name in ("layer_norm_epsilon", "initializer_range"):
+    pattern = _pattern(values, source, "hybrid_override_pattern", ("layers_block_type", "layer_types"))
+    if values.get("num_nextn_predict_layers"):
+        fields["num_nextn_predict_layers"] = values["num_nextn_predict_layers"]
+        fields["mtp_hybrid_override_pattern"] = _pattern(
+            values, source, "mtp_hybrid_override_pattern", ("mtp_layers_block_type",)
+        )
+    if "E" in f"{pattern}{fields.get('mtp_hybrid_override_pattern', '')}":
+        for key in _REQUIRED_EXPERTS:
+            if key not in values:
+                raise ValueError(f"{source}: {key} is missing")
+        if values.get("n_shared_experts", 1) != 1:
+            raise ValueError(
+                f"{source}: n_shared_experts = {values['n_shared_experts']!r} is not supported, only one is "
+                "(of moe_shared_expert_intermediate_size)"
+            )
+        fields |= {name: values[name] for name in _EXPERTS if name in values}
+    for name in ("layer_norm_epsilon", "initializer_range", "routed_scaling_factor"):
         if name in fields and isinstance(fields[name], int):
             fields[name] = float(fields[name])
     try:
-        config = HybridConfig(pattern=_pattern(values, source), d_model=values["hidden_size"], **fields)
+        config = HybridConfig(pattern=pattern, d_model=values["hidden_size"], **fields)
     except ValueError as error:
-        names = {f"{field} ": f"{key} " for field, key in RENAMED.items()}
-        message = str(error)
-        for field, key in names.items():
-            message = message.replace(field, key)
-        raise ValueError(f"{source}: {message}") from error
+        field, rest = re.match(r"(\w*)(.*)", str(error), re.DOTALL).groups()  # type: ignore[union-attr]
+        raise ValueError(f"{source}: {RENAMED.get(field, field)}{rest}") from error
     layers = values.get("num_hidden_layers")
     if layers is not None and layers != config.num_layers:
         raise ValueError(f"{source}: num_hidden_layers is {layers}, the pattern has {config.num_layers} layers")
     return config
 
 
-def _pattern(values: dict[str, Any], source: str) -> str:
-    if "hybrid_override_pattern" in values:
-        return values["hybrid_override_pattern"]
-    kinds = values.get("layers_block_type", values.get("layer_types"))
-    if kinds is None:
-        raise ValueError(f"{source}: neither hybrid_override_pattern nor layers_block_type is present")
+def _pattern(values: dict[str, Any], source: str, key: str, list_keys: tuple[str, ...]) -> str:
+    """The pattern under `key`, or that of the first of the list forms that is there."""
+    if key in values:
+        return values[key]
+    found = [name for name in list_keys if name in values]
+    if not found:
+        raise ValueError(f"{source}: neither {key} nor {list_keys[0]} is present")
+    kinds = values[found[0]]
     unknown = sorted({str(kind) for kind in kinds} - set(_BLOCK_LETTERS))
     if unknown:
-        raise ValueError(f"{source}: layers_block_type holds unknown kinds: {', '.join(unknown)}")
+        raise ValueError(f"{source}: {found[0]} holds unknown kinds: {', '.join(unknown)}")
     return "".join(_BLOCK_LETTERS[kind] for kind in kinds)
 
 

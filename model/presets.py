@@ -1,8 +1,9 @@
-"""The published dense models of the Nemotron-H family.
+"""The published models of the Nemotron-H family.
 
-Sources: Nemotron-H (arXiv 2504.03624), Nemotron Nano 2 (arXiv 2508.14444), Nemotron 3 Nano 4B; dimensions as in
-the recipes of Megatron-Bridge (recipes/nemotronh) and the examples of Megatron-LM. Where no standard deviation
-of the initialisation is published (pruned models have none) the default stands.
+Sources: Nemotron-H (arXiv 2504.03624), Nemotron Nano 2 (arXiv 2508.14444), Nemotron 3 (arXiv 2512.20856 and the
+technical reports of Nano, Super and Ultra); dimensions as in the recipes of Megatron-Bridge (recipes/nemotronh) and
+the examples of Megatron-LM. Where no standard deviation of the initialisation is published (pruned models have none)
+the default stands. Super and Ultra predict two further tokens in training, with one block for both.
 """
 
 from dataclasses import replace
@@ -76,6 +77,48 @@ NEMOTRON_3_NANO_4B = replace(
     initializer_range=0.02,
 )
 
+NEMOTRON_3_NANO_30B_A3B = replace(
+    NEMOTRON_H_8B,
+    pattern="MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME",
+    d_model=2688,
+    intermediate_size=1856,
+    num_key_value_heads=2,
+    mamba_num_heads=64,
+    initializer_range=0.0173,
+    n_routed_experts=128,
+    num_experts_per_tok=6,
+    moe_intermediate_size=1856,
+    moe_shared_expert_intermediate_size=3712,
+    routed_scaling_factor=2.5,
+)
+
+NEMOTRON_3_SUPER_120B_A12B = replace(
+    NEMOTRON_H_8B,
+    pattern="MEMEMEM*EMEMEMEM*EMEMEMEM*EMEMEMEMEM*EMEMEMEMEM*EMEMEMEMEM*EMEMEMEMEM*EMEMEMEM*EMEMEMEME",
+    intermediate_size=2688,
+    num_key_value_heads=2,
+    n_routed_experts=512,
+    num_experts_per_tok=22,
+    moe_intermediate_size=2688,
+    moe_shared_expert_intermediate_size=5376,
+    moe_latent_size=1024,
+    routed_scaling_factor=5.0,
+    num_nextn_predict_layers=1,
+)
+
+NEMOTRON_3_ULTRA_550B_A55B = replace(
+    NEMOTRON_3_SUPER_120B_A12B,
+    pattern="MEMEMEM*EMEMEM*EMEMEMEM*EMEMEMEM*EMEMEM*EMEMEMEM*EMEMEMEM*EMEMEM*EMEMEMEM*EMEMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME",
+    d_model=8192,
+    intermediate_size=5120,
+    num_attention_heads=64,
+    mamba_num_heads=256,
+    initializer_range=0.0099,
+    moe_intermediate_size=5120,
+    moe_shared_expert_intermediate_size=10240,
+    moe_latent_size=2048,
+)
+
 PRESETS = {
     "nemotron_h_4b": NEMOTRON_H_4B,
     "nemotron_h_8b": NEMOTRON_H_8B,
@@ -84,4 +127,7 @@ PRESETS = {
     "nemotron_nano_12b_v2": NEMOTRON_NANO_12B_V2,
     "nemotron_nano_9b_v2": NEMOTRON_NANO_9B_V2,
     "nemotron_3_nano_4b": NEMOTRON_3_NANO_4B,
+    "nemotron_3_nano_30b_a3b": NEMOTRON_3_NANO_30B_A3B,
+    "nemotron_3_super_120b_a12b": NEMOTRON_3_SUPER_120B_A12B,
+    "nemotron_3_ultra_550b_a55b": NEMOTRON_3_ULTRA_550B_A55B,
 }

@@ -17,7 +17,8 @@ Axes have the names of the configuration's fields:
 
 Heads of a group share B and C (keys and values) and the statistics of the gated norm, so they may trade places with
 each other only: every group keeps the same number of heads. Key-value heads, `head_dim`, `n_groups` and
-`ssm_state_size` stay (Minitron-SSM, arXiv 2504.11409, section 2.2).
+`ssm_state_size` stay (Minitron-SSM, arXiv 2504.11409, section 2.2). Of `E` layers only `d_model` is cut: experts, their
+number and widths stay. There are no rules for multi-token prediction.
 """
 
 import re
@@ -35,6 +36,7 @@ LAYER_AXES: dict[str, tuple[str, ...]] = {
     "M": ("mamba_num_heads", "mamba_head_dim"),
     "-": ("intermediate_size",),
     "*": ("num_attention_heads",),
+    "E": (),
 }
 WIDTH_AXES = ("d_model", "intermediate_size", "num_attention_heads", "mamba_num_heads", "mamba_head_dim")
 GROUPS = {"num_attention_heads": "num_key_value_heads", "mamba_num_heads": "n_groups"}
@@ -68,6 +70,20 @@ LAYER_PARAMETERS: dict[str, dict[str, tuple[str | None, ...]]] = {
         "mixer.k_proj.weight": (None, "d_model"),
         "mixer.v_proj.weight": (None, "d_model"),
         "mixer.o_proj.weight": ("d_model", "query"),
+        "mixer.q_norm.weight": (None,),
+        "mixer.k_norm.weight": (None,),
+        "mixer.v_norm.weight": (None,),
+    },
+    "E": {
+        "norm.weight": ("d_model",),
+        "mixer.gate.weight": (None, "d_model"),
+        "mixer.gate.e_score_correction_bias": (None,),
+        "mixer.experts.up_proj": (None, None, "expert"),
+        "mixer.experts.down_proj": (None, "expert", None),
+        "mixer.shared_experts.up_proj.weight": (None, "d_model"),
+        "mixer.shared_experts.down_proj.weight": ("d_model", None),
+        "mixer.fc1_latent_proj.weight": (None, "d_model"),
+        "mixer.fc2_latent_proj.weight": ("d_model", None),
     },
 }
 LAYER_NAME = re.compile(r"backbone\.layers\.(\d+)\.(.+)")
@@ -239,6 +255,8 @@ def gather_tensor(name: str, read: Mapping[str, Tensor], parent: HybridConfig, m
     if tensor.ndim != len(dims):
         raise ValueError(f"{source} has {tensor.ndim} dimensions, expected {len(dims)}")
     tensor = tensor.detach()
+    if not any(dims):
+        return tensor.clone()
     for dim, axis in enumerate(dims):
         if axis is not None:
             tensor = tensor.index_select(dim, _kept(axis, parent, maps, layer).to(tensor.device))
@@ -247,8 +265,10 @@ def gather_tensor(name: str, read: Mapping[str, Tensor], parent: HybridConfig, m
 
 def _kept(axis: str, parent: HybridConfig, maps: IndexMaps, layer: LayerMap | None) -> Tensor:
     """The parent's indices along one dimension of a parameter."""
-    if axis == "d_model":
+    if axis == "d_model" or (axis == "expert" and parent.moe_latent_size is None):
         return torch.tensor(maps.d_model)
+    if axis == "expert":
+        return torch.arange(parent.expert_dim)
     assert layer is not None
     if axis in layer.axes:
         return torch.tensor(layer.axes[axis])

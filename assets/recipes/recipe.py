@@ -13,6 +13,7 @@ from ops.distill.config import DistillConfig
 from ops.errors import InputError
 from ops.eval_tasks.config import EvalTasksConfig
 from ops.evaluate.config import EvaluateConfig
+from ops.export.config import ExportConfig
 from ops.extract.config import ExtractConfig
 from ops.importance.config import ImportanceConfig
 from ops.ledger.config import LedgerConfig
@@ -72,6 +73,8 @@ class Recipe:
     importance: ImportanceConfig = ImportanceConfig()
     students: tuple[Student, ...]
     evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig(name="Stillhouse")
+    """Its name is the first word of every model's."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_buckets <= MAX_BUCKETS:

@@ -44,6 +44,8 @@ def _run(config: ImportanceConfig, inputs: Inputs, out: Path, execution: Executi
         )
     if model.config.num_layers < 2:
         raise InputError("teacher: has one layer, so none can be left out")
+    if model.config.has_experts or model.config.num_nextn_predict_layers:
+        raise InputError("teacher: has experts or multi-token prediction, which cannot be scored")
     scores, tokens = _width(config, model, data, out)
     depth_batches = [to_device(batch, model) for batch in calibration(config, data, config.depth_num_samples)]
     depth, passes = _depth(config, model, depth_batches, out)

@@ -104,6 +104,22 @@ class RunConfig:
     seed: int = 0
     """Of the order of the data and of the initial weights."""
 
+    packing: Literal["stream", "best_fit"] = "stream"
+    """How documents fill sequences: end to end, cut where a sequence ends, or whole, by best fit (`ops.data.packing`);
+    then sequences end in padding, and `total_tokens` counts it."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products and activations. Parameters, moments, residual stream, norms, router and the scan's state are
+    float32 either way. bfloat16 is for GPUs: few CPUs have it, the others emulate it slowly."""
+
+    activation_checkpointing: bool = False
+    """Whether each layer's inner values are made again for the backward pass: the same result, bit for bit, for a third
+    more work and a fraction of the memory."""
+
+    router_bias_rate: float = 1e-3
+    """How far the bias of an expert moves in a step towards an equal share of the tokens, where there are experts; 1e-3
+    in Nemotron 3 (arXiv 2512.20856)."""
+
     log_every_steps: int = 5
     validate_every_steps: int = 100
     validation_sequences: int = 128
@@ -125,6 +141,11 @@ class RunConfig:
                     f"the batch_size {self.batch_size}"
                 )
         check_range(self, "seed", 0)
+        if self.packing not in ("stream", "best_fit"):
+            raise InputError(f"{type(self).__name__}.packing: {self.packing!r} is not stream or best_fit")
+        if self.precision not in ("float32", "bfloat16"):
+            raise InputError(f"{type(self).__name__}.precision: {self.precision!r} is not float32 or bfloat16")
+        check_range(self, "router_bias_rate", 0.0)
         check_range(self, "sample_tokens", 1)
         check_range(self, "total_tokens", self.tokens_per_step)
         if self.schedule.warmup_steps > self.num_steps:
@@ -150,6 +171,13 @@ class TrainConfig(RunConfig):
     z_loss: float = 0.0
     """Coefficient of mean(logsumexp(logits)^2), which keeps the logits small; 1e-4 in PaLM, arXiv 2204.02311."""
 
+    mtp_depths: int = 2
+    """Tokens beyond the next one that are predicted in training, where the network has blocks for it; 2 in Nemotron 3
+    Super and Ultra, with one block for both."""
+
+    mtp_loss_scale: float = 0.3
+    """Weight of the mean loss of these predictions; 0.3 in Nemotron 3 Super, 0.1 in Ultra."""
+
     phase2_fraction: float | None = None
     """Share of the steps, at the end, that read the second data phase (None: the steps of the decay, as in
     Nemotron 3; 0: none)."""
@@ -157,5 +185,7 @@ class TrainConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self, "z_loss", 0.0)
+        check_range(self, "mtp_loss_scale", 0.0, above=True)
+        check_range(self, "mtp_depths", max(1, self.model.num_nextn_predict_layers))
         if self.phase2_fraction is not None:
             check_range(self, "phase2_fraction", 0.0, 1.0)

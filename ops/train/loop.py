@@ -21,9 +21,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from model.hybrid import HybridLM
+from model.moe import counting
 from ops.data import Batch
 from ops.data.token_data import IGNORED
 from ops.errors import InputError, StillhouseError
+from ops.train.balance import balance
 from ops.train.config import RunConfig
 from ops.train.distributed import World
 from ops.train.metrics import METRICS, SPEED, MetricsLog
@@ -64,6 +66,11 @@ class Run:
     track: Track = iter
     """Wraps the steps that are left, to show progress."""
 
+    def precision(self) -> torch.autocast:
+        """Where matrix products have the precision of the config."""
+        half = self.config.precision == "bfloat16"
+        return torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=half)
+
 
 @contextmanager
 def deterministic(*, threads: int, device: str) -> Iterator[None]:
@@ -101,6 +108,7 @@ def fit(run: Run) -> None:
         restore(state, model=model, optimizer=optimizer)
         first = state.step
     log = MetricsLog(run.out / METRICS, size=state.notes["metrics_bytes"] if state else 0) if world.writes else None
+    model.backbone.activation_checkpointing = config.activation_checkpointing
     objective: nn.Module = run.objective
     if world.size > 1:
         objective = DistributedDataParallel(run.objective, broadcast_buffers=False)
@@ -108,7 +116,8 @@ def fit(run: Run) -> None:
 
     def validated(step: int) -> None:
         started = time.perf_counter()
-        measured = run.validate(model)
+        with run.precision():
+            measured = run.validate(model)
         if not math.isfinite(measured["loss"]):
             raise NonFiniteError(f"after step {step}: the validation loss is {measured['loss']}")
         if log is not None:
@@ -152,17 +161,19 @@ def _update(run: Run, objective: nn.Module, optimizer: AdamW, step: int) -> dict
         raise InputError(f"step {step}: the batch has no token to predict")
     optimizer.clear_gradients()
     loss = torch.zeros((), dtype=torch.float64, device=device)
-    for start in range(0, rows, size):
-        part = slice(start, start + size)
-        input_ids, labels, seq_idx = (
-            torch.from_numpy(array[part]).to(device) for array in (batch.input_ids, batch.labels, batch.seq_idx)
-        )
-        more = start + size < rows and isinstance(objective, DistributedDataParallel)
-        with objective.no_sync() if more else nullcontext():  # type: ignore[union-attr]
-            total, reported = objective(input_ids, labels, seq_idx)
-            # DistributedDataParallel averages over processes, hence the factor.
-            (total * (world.size / labelled)).backward()
-        loss += reported.double()
+    with counting(run.objective.model) as counts:
+        for start in range(0, rows, size):
+            part = slice(start, start + size)
+            input_ids, labels, seq_idx = (
+                torch.from_numpy(array[part]).to(device) for array in (batch.input_ids, batch.labels, batch.seq_idx)
+            )
+            more = start + size < rows and isinstance(objective, DistributedDataParallel)
+            with objective.no_sync() if more else nullcontext():  # type: ignore[union-attr]
+                with run.precision():
+                    total, reported = objective(input_ids, labels, seq_idx)
+                # DistributedDataParallel averages over processes, hence the factor.
+                (total * (world.size / labelled)).backward()
+            loss += reported.double()
     gradients = [p.grad for p in run.objective.model.parameters() if p.grad is not None]
     norm = get_total_norm(gradients)
     mean_loss, grad_norm = float(world.sum(loss)) / labelled, float(norm)
@@ -174,8 +185,9 @@ def _update(run: Run, objective: nn.Module, optimizer: AdamW, step: int) -> dict
     clip_grads_with_norm_(run.objective.model.parameters(), config.optimizer.clip_norm, norm)
     lr = learning_rate(config.optimizer, config.schedule, step=step, num_steps=config.num_steps)
     optimizer.update(lr)
+    shares = balance(run.objective.model, counts, rate=config.router_bias_rate, world=world)
     tokens = (step + 1) * config.tokens_per_step
-    return {"step": step + 1, "tokens": tokens, "loss": mean_loss, "lr": lr, "grad_norm": grad_norm}
+    return {"step": step + 1, "tokens": tokens, "loss": mean_loss, "lr": lr, "grad_norm": grad_norm, **shares}
 
 
 def _named(batch: Batch) -> str:

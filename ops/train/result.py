@@ -99,7 +99,8 @@ def improved(name: str, before: float, after: float, *, description: str, blocki
 
 def finite_weights(model: HybridLM) -> Check:
     """The check that no weight is infinite or not a number."""
-    bad = [name for name, parameter in model.named_parameters() if not bool(parameter.isfinite().all())]
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    bad = [name for name, tensor in tensors if not bool(tensor.isfinite().all())]
     return Check(
         name="finite_weights",
         passed=not bad,

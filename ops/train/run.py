@@ -58,7 +58,9 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) ->
         this = Run(
             config=config,
             identity=identity,
-            objective=CrossEntropy(model, z_loss=config.z_loss),
+            objective=CrossEntropy(
+                model, z_loss=config.z_loss, mtp_depths=config.mtp_depths, mtp_loss_scale=config.mtp_loss_scale
+            ),
             batches=batches,
             validate=validation.measure,
             out=out,
@@ -84,7 +86,8 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) ->
             )
             return [initial, unigrams]
 
-        flops_per_token = config.model.training_flops_per_token(config.seq_len)
+        depths = config.mtp_depths if config.model.num_nextn_predict_layers else 0
+        flops_per_token = config.model.training_flops_per_token(config.seq_len, mtp_depths=depths)
         return finish(this, tokenizer=tokenizer, flops_per_token=flops_per_token, checks=checks)
 
 
@@ -126,6 +129,7 @@ def read_batch(config: RunConfig, data: TokenData, here: World, *, phase: int, s
         batch_size=config.batch_size,
         seq_len=config.seq_len,
         seed=config.seed,
+        packing=config.packing,
         rank=here.rank,
         world_size=here.size,
     )

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ops.errors import InputError
 from ops.train.optimizer import AdamW
@@ -50,8 +49,7 @@ def save_state(
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir()
-    parameters = {name: tensor.detach().cpu() for name, tensor in model.named_parameters()}
-    save_file(parameters, partial / "model.safetensors")
+    save_file({name: tensor.cpu() for name, tensor in _tensors(model).items()}, partial / "model.safetensors")
     moments = {name: tensor.cpu() for name, tensor in optimizer.tensors().items()}
     save_file(moments, partial / "optimizer.safetensors")
     text = json.dumps({"format": FORMAT, "identity": identity, "step": step, "notes": notes}, sort_keys=True)
@@ -99,19 +97,23 @@ def restore(state: State, *, model: nn.Module, optimizer: AdamW) -> None:
     """
     path = state.path / "model.safetensors"
     try:
-        parameters = dict(model.named_parameters())
+        own = _tensors(model)
         tensors = load_file(path)
-        if tensors.keys() != parameters.keys():
-            raise ValueError(f"its tensors are not those of the network: {sorted(tensors.keys() ^ parameters.keys())}")
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                if tensors[name].shape != parameter.shape:
-                    raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(parameter.shape)}")
-                parameter.copy_(tensors[name])
+        if tensors.keys() != own.keys():
+            raise ValueError(f"its tensors are not those of the network: {sorted(tensors.keys() ^ own.keys())}")
+        for name, tensor in own.items():
+            if tensors[name].shape != tensor.shape:
+                raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}")
+            tensor.copy_(tensors[name])
         path = state.path / "optimizer.safetensors"
         optimizer.restore(load_file(path), step=state.step)
     except (OSError, SafetensorError, ValueError) as error:
         raise InputError(f"{path}: cannot be restored ({error}); delete {state.path} to go on without it") from error
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers (the routers' biases), a tied one once."""
+    return {name: tensor.detach() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
 
 
 def remove_states(out: Path) -> None:

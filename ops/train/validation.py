@@ -13,8 +13,10 @@ import torch
 from kernels.linear_loss import linear_kl, linear_token_losses
 from model.hybrid import HybridLM
 from ops.data import Batch, TokenData
-from ops.data.token_data import IGNORED, INDEX, MANIFEST
+from ops.data.index import INDEX
+from ops.data.token_data import IGNORED, MANIFEST
 from ops.train.distributed import World
+from ops.train.objective import loss_precision
 
 MAX_SOURCES = 16
 Measured = dict[str, float | dict[str, dict[str, float]]]
@@ -65,7 +67,8 @@ class Validation:
             input_ids_BL, seq_idx_BL = (torch.from_numpy(a).to(device) for a in (batch.input_ids, batch.seq_idx))
             labels_T = torch.from_numpy(batch.labels.ravel()).to(device)[counted]
             hidden_TD = model.hidden_states(input_ids_BL, seq_idx_BL=seq_idx_BL).flatten(0, 1)[counted]
-            losses_T = linear_token_losses(hidden_TD, model.lm_head.weight, labels_T).double()
+            with loss_precision():
+                losses_T = linear_token_losses(hidden_TD, model.lm_head.weight, labels_T).double()
             source_T = torch.from_numpy(self._source_numbers[index]).to(device)[counted]
             bytes_T = torch.from_numpy(self._token_bytes).to(device)[labels_T].double()
             for row, values_T in enumerate((losses_T, torch.ones_like(losses_T), bytes_T)):
@@ -73,7 +76,9 @@ class Validation:
             if teacher is not None:
                 teacher_TD = teacher.hidden_states(input_ids_BL, seq_idx_BL=seq_idx_BL).flatten(0, 1)[counted]
                 weights = model.lm_head.weight, teacher.lm_head.weight
-                kl += linear_kl(hidden_TD, weights[0], teacher_TD, weights[1], temperature=temperature)[0].double()
+                with loss_precision():
+                    total, _ = linear_kl(hidden_TD, weights[0], teacher_TD, weights[1], temperature=temperature)
+                kl += total.double()
         self._world.sum(sums)
         self._world.sum(kl)
         nats, tokens, size = sums.cpu().numpy()

@@ -26,7 +26,7 @@ from ops.stage import Execution
 from ops.store import Store
 from tests.assets.tiny import tiny_settings
 
-GROUPS = ["crawl", "corpus", "tokens", "pretrain", "compress", "evaluate"]
+GROUPS = ["crawl", "corpus", "tokens", "pretrain", "compress", "evaluate", "export"]
 
 
 @pytest.fixture(scope="module")

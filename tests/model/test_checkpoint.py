@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from model.hf_config import read_config
 from model.hybrid import HybridLM
-from tests.model.common import TIED, TINY
+from tests.model.common import MOE, MTP, QK_NORM, QKV_NORM, TIED, TINY, shake
 
 WEIGHTS = "model.safetensors"
 
@@ -32,25 +33,25 @@ def rewrite(folder, change):
     save_file(tensors, folder / WEIGHTS)
 
 
-@pytest.mark.parametrize("config", [TINY, TIED])
-@pytest.mark.parametrize("shard_bytes", [10**9, 20_000])
-def test_round_trip_is_exact_and_bytes_are_fixed(config, shard_bytes, tmp_path):
-    model = HybridLM.create(config, seed=0)
+@pytest.mark.parametrize("config", [TINY, TIED, MOE, MTP, QK_NORM, QKV_NORM])
+@pytest.mark.parametrize("max_shard_size", [10**9, 20_000])
+def test_round_trip_is_exact_and_bytes_are_fixed(config, max_shard_size, tmp_path):
+    model = shake(HybridLM.create(config, seed=0))
     for name in ("a", "b"):
-        save_checkpoint(model, tmp_path / name, shard_bytes=shard_bytes)
+        save_checkpoint(model, tmp_path / name, max_shard_size=max_shard_size)
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
     again = load_checkpoint(tmp_path / "a")
     assert again.config == config == read_config(tmp_path / "a")
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
     assert all(p.requires_grad and p.is_leaf for p in again.parameters())
-    save_checkpoint(again, tmp_path / "c", shard_bytes=shard_bytes)
+    save_checkpoint(again, tmp_path / "c", max_shard_size=max_shard_size)
     assert digests(tmp_path / "a") == digests(tmp_path / "c")
 
 
 def test_shards_obey_the_limit_and_the_index_is_complete(tmp_path):
     model = HybridLM.create(TINY, seed=0)
-    save_checkpoint(model, tmp_path, shard_bytes=20_000)
+    save_checkpoint(model, tmp_path, max_shard_size=20_000)
     index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
     shards = sorted(tmp_path.glob("*.safetensors"))
     assert len(shards) > 2
@@ -89,6 +90,45 @@ def test_half_precision(saved, tmp_path):
         assert again.state_dict()[name].dtype == tensor.dtype
         assert torch.equal(again.state_dict()[name], tensor)
     assert load_checkpoint(tmp_path / "half").lm_head.weight.dtype == torch.float32
+
+
+def test_experts_are_tensors_of_their_own(tmp_path):
+    model = shake(HybridLM.create(MOE, seed=0))
+    save_checkpoint(model.cast(torch.bfloat16), tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS)
+    mixer = model.backbone.layers[1].get_submodule("mixer")
+    name = "backbone.layers.1.mixer.experts."
+    assert sorted(key for key in tensors if key.startswith(name)) == sorted(
+        f"{name}{expert}.{kind}_proj.weight" for expert in range(8) for kind in ("up", "down")
+    )
+    for expert in range(8):
+        assert torch.equal(tensors[f"{name}{expert}.up_proj.weight"], mixer.get_parameter("experts.up_proj")[expert])
+    bias = tensors["backbone.layers.1.mixer.gate.e_score_correction_bias"]
+    assert bias.dtype == torch.float32
+    assert torch.equal(bias, mixer.get_buffer("gate.e_score_correction_bias"))
+    again = load_checkpoint(tmp_path, dtype=torch.bfloat16)
+    for key, tensor in model.state_dict().items():
+        assert again.state_dict()[key].dtype == tensor.dtype
+        assert torch.equal(again.state_dict()[key], tensor), key
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors, name: tensors.pop(name), r"missing tensors: {name}"),
+        (
+            lambda tensors, name: tensors.update({name.replace("5.up", "8.up"): tensors[name].clone()}),
+            r"unexpected tensors: backbone\.layers\.1\.mixer\.experts\.8\.up_proj\.weight in model\.safetensors",
+        ),
+        (lambda tensors, name: tensors.update({name: torch.ones(20, 31)}), r"{name} has shape \(20, 31\)"),
+    ],
+)
+def test_a_wrong_expert_is_named(change, message, tmp_path):
+    save_checkpoint(HybridLM.create(MOE, seed=0), tmp_path)
+    name = "backbone.layers.1.mixer.experts.5.up_proj.weight"
+    rewrite(tmp_path, lambda tensors: change(tensors, name))
+    with pytest.raises(CheckpointError, match=message.replace("{name}", re.escape(name))):
+        load_checkpoint(tmp_path)
 
 
 def test_missing_tensor(saved):
@@ -144,7 +184,7 @@ def test_damaged_and_absent_files(saved):
 
 
 def test_index_that_disagrees_with_its_shards(tmp_path):
-    save_checkpoint(HybridLM.create(TINY, seed=0), tmp_path, shard_bytes=20_000)
+    save_checkpoint(HybridLM.create(TINY, seed=0), tmp_path, max_shard_size=20_000)
     path = tmp_path / "model.safetensors.index.json"
     index = json.loads(path.read_text())
     good = json.dumps(index)
@@ -180,4 +220,4 @@ def test_tied_checkpoint_with_or_without_the_copy(tmp_path):
 def test_weights_of_another_checkpoint_are_not_mixed_in(saved):
     model, folder = saved
     with pytest.raises(ValueError, match=r"holds weights of another checkpoint: model\.safetensors"):
-        save_checkpoint(model, folder, shard_bytes=20_000)
+        save_checkpoint(model, folder, max_shard_size=20_000)

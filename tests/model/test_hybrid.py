@@ -10,7 +10,7 @@ import torch
 from kernels.linear_loss import linear_cross_entropy
 from model.cache import DecodeCache
 from model.hybrid import HybridLM
-from tests.model.common import TIED, TINY, VARIANTS
+from tests.model.common import OWN, TIED, TINY, VARIANTS, shake
 
 
 def tokens(batch, length, seed=0):
@@ -74,9 +74,9 @@ def test_tied_weights_are_one_parameter():
     assert sum(p.numel() for p in model.parameters()) == TIED.num_params()
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", {**VARIANTS, **OWN})
 def test_packed_documents_equal_separate_ones(name):
-    model = HybridLM.create(VARIANTS[name], seed=0)
+    model = HybridLM.create({**VARIANTS, **OWN}[name], seed=0)
     ids = tokens(2, 70)
     bounds = [[0, 5, 32, 51, 70], [0, 1, 40, 70]]  # inside chunks, on a chunk's edge, a single token
     seq_idx = torch.zeros(2, 70, dtype=torch.long)
@@ -92,18 +92,45 @@ def test_packed_documents_equal_separate_ones(name):
         assert relative_error(packed, model(ids)) > 1e-2
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", {**VARIANTS, **OWN})
 @pytest.mark.parametrize("cuts", [[37], [1], [16, 17, 18, 40], list(range(1, 50))])
 def test_cached_pieces_equal_the_whole(name, cuts):
-    model = HybridLM.create(VARIANTS[name], seed=0)
+    model = HybridLM.create({**VARIANTS, **OWN}[name], seed=0)
     ids = tokens(2, 50)
     with torch.no_grad():
         whole = model(ids)
-        cache = DecodeCache.empty(VARIANTS[name], 2, max_length=8)  # smaller than needed: it must grow
+        cache = DecodeCache.empty({**VARIANTS, **OWN}[name], 2, max_length=8)  # smaller than needed: it must grow
         edges = [0, *cuts, 50]
         pieces = [model(ids[:, a:b], cache=cache) for a, b in itertools.pairwise(edges)]
     assert cache.length == 50
     assert relative_error(torch.cat(pieces, 1), whole) < 1e-5
+
+
+@pytest.mark.parametrize("kinds", ["qk", "qkv"])
+def test_norms_inside_attention(kinds):
+    """One attention layer by its formula, head by head."""
+    config = replace(OWN[f"{kinds}_norm"], pattern="*")
+    model = shake(HybridLM.create(config, seed=0))
+    layer = model.backbone.layers[0]
+    x = torch.randn(1, 9, 32, generator=torch.Generator().manual_seed(0))
+
+    def norm(value, name):
+        return value / (value.square().mean(-1, keepdim=True) + 1e-5).sqrt() * layer.get_parameter(f"{name}.weight")
+
+    inner = norm(x, "norm") if kinds == "qk" else x
+    heads = {}
+    for name in "qkv":
+        value = (inner[0] @ layer.get_parameter(f"mixer.{name}_proj.weight").T).unflatten(-1, (-1, 8))
+        heads[name] = norm(value, f"mixer.{name}_norm") if name in kinds else value
+    outputs = []
+    for head in range(4):
+        scores = heads["q"][:, head] @ heads["k"][:, head // 2].T / math.sqrt(8)
+        scores = scores.masked_fill(~torch.ones(9, 9, dtype=torch.bool).tril(), -torch.inf)
+        outputs.append(scores.softmax(-1) @ heads["v"][:, head // 2])
+    expected = x + torch.cat(outputs, -1) @ layer.get_parameter("mixer.o_proj.weight").T
+    with torch.no_grad():
+        assert relative_error(layer(x), expected) < 1e-6
+    assert (kinds == "qkv") == ("backbone.layers.0.norm.weight" not in model.state_dict())
 
 
 def test_cache_and_packing_do_not_combine():

@@ -31,6 +31,7 @@ from model.slicing import (
     sort_model,
     validate_target,
 )
+from tests.model.common import LATENT_MOE, MOE, MTP
 
 VOCAB = 61
 FEW = settings(max_examples=12, deadline=None, derandomize=True)
@@ -55,6 +56,7 @@ def configs(draw: st.DrawFn) -> HybridConfig:
         conv_kernel=draw(st.sampled_from([2, 4])),
         chunk_size=8,
         tie_word_embeddings=draw(st.booleans()),
+        attention_norm=draw(st.sampled_from(["none", "qk"])),
     )
 
 
@@ -117,7 +119,13 @@ def mask_prefix(model: HybridLM, target: HybridConfig) -> None:
         norm.eps *= rho
         norm.weight.mul_(math.sqrt(rho))
     for mixer, letter in zip((layer.mixer for layer in layers), config.pattern, strict=True):
-        if letter == "-":
+        if letter == "E":
+            mixer.shared_experts.down_proj.weight[target.d_model :] = 0
+            if mixer.latent:
+                mixer.fc2_latent_proj.weight[target.d_model :] = 0
+            else:
+                mixer.experts.down_proj[:, target.d_model :] = 0
+        elif letter == "-":
             mixer.down_proj.weight[:, target.intermediate_size :] = 0
             mixer.down_proj.weight[target.d_model :] = 0
         elif letter == "*":
@@ -329,6 +337,25 @@ def test_dropping_layers_equals_skipping_them(data: st.DataObject, config: Hybri
         expected = model.lm_head(model.backbone.norm_f(x_BLD))
     assert torch.equal(logits(dropped), expected)
     assert torch.equal(logits(layer_view(model, layers)), expected)
+
+
+@pytest.mark.parametrize("config", [MOE, LATENT_MOE])
+def test_expert_layers_are_cut_in_d_model(config: HybridConfig) -> None:
+    config = replace(config, vocab_size=VOCAB)
+    model = random_model(config)
+    sorted_model, maps = sort_model(model, random_scores(config))
+    assert difference(logits(sorted_model), logits(model)) < 1e-10
+    assert maps.d_model != tuple(range(config.d_model))
+    target = replace(config, d_model=24)
+    sliced, _ = slice_model(sorted_model, target)
+    assert difference(logits(sliced), logits(sorted_model)) > 1e-3
+    mask_prefix(sorted_model, target)
+    assert difference(logits(sliced), logits(sorted_model)) < 1e-10
+
+
+def test_multi_token_prediction_is_not_cut() -> None:
+    with pytest.raises(ValueError, match=r"no rule to slice parameter mtp\.layers\.0"):
+        sort_model(random_model(MTP), random_scores(MTP))
 
 
 BASE = HybridConfig(

@@ -24,7 +24,7 @@ def source(tmp_path):
     write_tokenizer(tmp_path / "tokenizer", standard_library_texts(), VOCAB_SIZE)
     folder = tmp_path / "source"
     model = HybridLM.create(tiny_model(VOCAB_SIZE), seed=4)
-    save_checkpoint(model, folder, tokenizer_files=tokenizer_files(tmp_path / "tokenizer"), shard_bytes=20_000)
+    save_checkpoint(model, folder, tokenizer_files=tokenizer_files(tmp_path / "tokenizer"), max_shard_size=20_000)
     return folder
 
 

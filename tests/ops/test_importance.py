@@ -261,6 +261,9 @@ def test_inputs_that_do_not_fit_are_refused(inputs: dict[str, list[Path]], tmp_p
     save_checkpoint(one_layer, tmp_path / "short")
     with pytest.raises(InputError, match="one layer"):
         stage.run(SMALL, {**inputs, "teacher": [tmp_path / "short"]}, tmp_path / "out", ONE)
+    save_checkpoint(random_teacher(num_nextn_predict_layers=1, mtp_hybrid_override_pattern="*-"), tmp_path / "mtp")
+    with pytest.raises(InputError, match="has experts or multi-token prediction"):
+        stage.run(SMALL, {**inputs, "teacher": [tmp_path / "mtp"]}, tmp_path / "out", ONE)
     save_checkpoint(random_teacher(vocab_size=300), tmp_path / "narrow")
     with pytest.raises(InputError, match="vocabulary has 300 entries, the tokens need 320"):
         stage.run(SMALL, {**inputs, "teacher": [tmp_path / "narrow"]}, tmp_path / "out", ONE)

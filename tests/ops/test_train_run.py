@@ -186,6 +186,20 @@ def test_micro_batches_change_rounding_alone(config, inputs, undisturbed, tmp_pa
             assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
 
 
+def test_packed_sequences_train_and_resume_alike(config, inputs, undisturbed, tmp_path):
+    packed = dataclasses.replace(config, packing="best_fit")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    run(packed, inputs, whole, EXECUTION)
+    assert kill_often("train", packed, inputs, killed, targets=(4, 9), seed=3) >= 1
+    assert contents(killed) == contents(whole)
+    assert (whole / "model.safetensors").read_bytes() != (undisturbed[0] / "model.safetensors").read_bytes()
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[-1] < losses[0]
+
+
 def test_killed_at_random_moments_ends_with_the_same_bytes(config, inputs, undisturbed, tmp_path):
     kills = kill_often("train", config, inputs, tmp_path, targets=(0, 1, 3, 4, 7, 10, 11, 12), seed=1)
     assert kills >= 5
