@@ -13,9 +13,13 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
+from kernels import native
 from kernels.dispatch import Operation
 
 CONV1D: Operation[Callable[..., Tensor]] = Operation("causal_conv1d")
+
+MOST_TAPS = 8
+"""Width up to which the `cpu` backend has a kernel of its own."""
 
 
 def causal_conv1d(
@@ -46,23 +50,42 @@ def causal_conv1d(
     for name, (tensor, shape) in expected.items():
         if tensor is not None and tuple(tensor.shape) != shape:
             raise ValueError(f"causal_conv1d: {name} has shape {tuple(tensor.shape)}, expected {shape}")
-    if initial_state_BSC is None:
-        initial_state_BSC = x_BLC.new_zeros(batch, width - 1, channels)
-    padded_BMC = torch.cat([initial_state_BSC.to(x_BLC.dtype), x_BLC], dim=1)  # M = K - 1 + L
-    seq_idx_BM = None
-    if seq_idx_BL is not None:
-        seq_idx_BM = torch.cat([seq_idx_BL[:, :1].expand(-1, width - 1), seq_idx_BL], dim=1)
-    y_BLC = CONV1D.select(backend, x_BLC.device)(padded_BMC, weight_CK, bias_C, seq_idx_BM)
-    final_BSC = padded_BMC[:, length:]
+    if initial_state_BSC is not None:
+        initial_state_BSC = initial_state_BSC.to(x_BLC.dtype)
+    function = CONV1D.select(backend, x_BLC.device, x_BLC.dtype, weight_CK.dtype, bias_C.dtype)
+    y_BLC = function(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL)
+    return y_BLC, final_conv_state(x_BLC, width, initial_state_BSC, seq_idx_BL)
+
+
+def final_conv_state(x_BLC, width, initial_state_BSC, seq_idx_BL):
+    """The last K - 1 inputs of the last document."""
+    padded_BMC, seq_idx_BM = _padded(
+        x_BLC[:, -(width - 1) :],
+        width,
+        initial_state_BSC,
+        None if seq_idx_BL is None else seq_idx_BL[:, -(width - 1) :],
+    )
+    final_BSC = padded_BMC[:, -(width - 1) :]
     if seq_idx_BM is not None:
-        final_BSC = final_BSC * (seq_idx_BM[:, length:] == seq_idx_BM[:, -1:])[..., None]
-    return y_BLC, final_BSC
+        final_BSC = final_BSC * (seq_idx_BM[:, -(width - 1) :] == seq_idx_BM[:, -1:])[..., None]
+    return final_BSC
+
+
+def _padded(x_BLC, width, initial_state_BSC, seq_idx_BL):
+    """The state before the inputs (M = K - 1 + L positions), and their documents."""
+    if initial_state_BSC is None:
+        initial_state_BSC = x_BLC.new_zeros(x_BLC.shape[0], width - 1, x_BLC.shape[2])
+    padded_BMC = torch.cat([initial_state_BSC, x_BLC], dim=1)
+    if seq_idx_BL is None:
+        return padded_BMC, None
+    return padded_BMC, torch.cat([seq_idx_BL[:, :1].expand(-1, width - 1), seq_idx_BL], dim=1)
 
 
 @CONV1D.register("ref")
-def _conv1d_ref(padded_BMC, weight_CK, bias_C, seq_idx_BM):
+def _conv1d_ref(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL):
     """The formula, one output position at a time."""
     width = weight_CK.shape[1]
+    padded_BMC, seq_idx_BM = _padded(x_BLC, width, initial_state_BSC, seq_idx_BL)
     outputs = []
     for end in range(width - 1, padded_BMC.shape[1]):
         window_BKC = padded_BMC[:, end - width + 1 : end + 1]
@@ -114,5 +137,77 @@ def _shifts(padded_length, width, seq_idx_BM) -> Iterator[tuple[slice, Tensor | 
 
 
 @CONV1D.register("torch")
-def _conv1d_torch(padded_BMC, weight_CK, bias_C, seq_idx_BM):
+def _conv1d_torch(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL):
+    padded_BMC, seq_idx_BM = _padded(x_BLC, weight_CK.shape[1], initial_state_BSC, seq_idx_BL)
     return _ShiftedConv.apply(padded_BMC, weight_CK, bias_C, seq_idx_BM)
+
+
+@CONV1D.register("cpu", usable=native.usable, dtypes=native.DTYPES)
+def _conv1d_cpu(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL):
+    if weight_CK.shape[1] > MOST_TAPS:
+        return _conv1d_torch(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL)
+    return _NativeConv.apply(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL)
+
+
+class _ConvArgs(native.Arguments):
+    _fields_ = native.fields(
+        "batch length channels width threads x_batch x_row y_batch y_row dx_batch dx_row",
+        "x weight bias state seq_idx y dy dx dweight dbias dstate",
+    )
+
+
+def _arguments(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL) -> _ConvArgs:
+    batch, length, channels = x_BLC.shape
+    arguments = _ConvArgs(
+        batch=batch, length=length, channels=channels, width=weight_CK.shape[1], threads=torch.get_num_threads()
+    )
+    arguments.rows("x", x_BLC)
+    arguments.point(weight=weight_CK, bias=bias_C, state=initial_state_BSC, seq_idx=seq_idx_BL)
+    return arguments
+
+
+def conv_forward(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL) -> Tensor:
+    """y_BLC of the C++ kernel. x is dense in its last axis; the others are contiguous, seq_idx is int64."""
+    y_BLC = x_BLC.new_empty(x_BLC.shape)
+    arguments = _arguments(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL)
+    arguments.rows("y", y_BLC)
+    native.call("conv1d_forward", x_BLC.dtype, arguments)
+    return y_BLC
+
+
+def conv_backward(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL, grad_y_BLC, grad_x_BLC):
+    """Fills grad_x_BLC; returns the gradients of weight_CK, bias_C and the state_BSC (None without one)."""
+    batch, _, channels = x_BLC.shape
+    arguments = _arguments(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL)
+    arguments.rows("dy", grad_y_BLC, "y")
+    arguments.rows("dx", grad_x_BLC)
+    grad_weight_BKC = x_BLC.new_empty(batch, weight_CK.shape[1], channels)
+    grad_bias_BC = x_BLC.new_empty(batch, channels)
+    grad_state_BSC = None if initial_state_BSC is None else torch.empty_like(initial_state_BSC)
+    arguments.point(dweight=grad_weight_BKC, dbias=grad_bias_BC, dstate=grad_state_BSC)
+    native.call("conv1d_backward", x_BLC.dtype, arguments)
+    return grad_weight_BKC.sum(0).T, grad_bias_BC.sum(0), grad_state_BSC
+
+
+class _NativeConv(Function):
+    @staticmethod
+    def forward(ctx, x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL):
+        inputs = (
+            native.inner_dense(x_BLC),
+            weight_CK.contiguous(),
+            bias_C.contiguous(),
+            None if initial_state_BSC is None else initial_state_BSC.contiguous(),
+            None if seq_idx_BL is None else seq_idx_BL.to(torch.int64).contiguous(),
+        )
+        ctx.save_for_backward(*inputs)
+        return conv_forward(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_BLC):  # pyright: ignore[reportIncompatibleMethodOverride]
+        x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL = ctx.saved_tensors
+        grad_x_BLC = grad_BLC.new_empty(grad_BLC.shape)
+        others = conv_backward(
+            x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL, native.inner_dense(grad_BLC), grad_x_BLC
+        )
+        return grad_x_BLC, *others, None

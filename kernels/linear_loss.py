@@ -16,6 +16,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import cross_entropy, kl_div, linear, log_softmax
 
+from kernels import native
 from kernels.dispatch import Operation
 
 CROSS_ENTROPY: Operation[Callable[..., Tensor]] = Operation("linear_cross_entropy")
@@ -51,7 +52,8 @@ def linear_cross_entropy(
         raise ValueError(f"target_T holds {bad}, outside the vocabulary of {weight_VD.shape[0]}")
     target_T = target_T.masked_fill(~counted_T, -1)
     size = chunk_size or _default_chunk(weight_VD)
-    total = CROSS_ENTROPY.select(backend, hidden_TD.device)(hidden_TD, weight_VD, target_T, size)
+    function = CROSS_ENTROPY.select(backend, hidden_TD.device, hidden_TD.dtype, weight_VD.dtype)
+    total = function(hidden_TD, weight_VD, target_T, size)
     return total, counted_T.sum()
 
 
@@ -85,9 +87,9 @@ def linear_kl(
     if mask_T.shape != hidden_TD.shape[:1] or mask_T.dtype != torch.bool:
         raise ValueError(f"mask_T must be boolean of shape ({hidden_TD.shape[0]},)")
     size = chunk_size or _default_chunk(weight_VD)
-    total = KL.select(backend, hidden_TD.device)(
-        hidden_TD, weight_VD, teacher_hidden_TD.detach(), teacher_weight_VD.detach(), temperature, mask_T, size
-    )
+    tensors = hidden_TD, weight_VD, teacher_hidden_TD.detach(), teacher_weight_VD.detach()
+    function = KL.select(backend, hidden_TD.device, *(tensor.dtype for tensor in tensors))
+    total = function(*tensors, temperature, mask_T, size)
     return total, mask_T.sum()
 
 
@@ -227,3 +229,78 @@ def _cross_entropy_torch(hidden_TD, weight_VD, target_T, size):
 @KL.register("torch")
 def _kl_torch(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
     return _ChunkedKL.apply(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size)
+
+
+class _SoftmaxArgs(native.Arguments):
+    _fields_ = native.fields("rows vocabulary threads gradient", "logits teacher target losses", doubles="scale")
+
+
+def _softmax_loss(function, logits_TV, teacher_TV, target_T, *, gradient, scale=1.0) -> Tensor:
+    """losses_T of a chunk, 0 where the target is negative; logits become the gradient of logits if `gradient`."""
+    losses_T = logits_TV.new_empty(logits_TV.shape[0])
+    arguments = _SoftmaxArgs(
+        rows=logits_TV.shape[0],
+        vocabulary=logits_TV.shape[1],
+        threads=torch.get_num_threads(),
+        gradient=int(gradient),
+        scale=scale,
+    )
+    arguments.point(logits=logits_TV, teacher=teacher_TV, target=target_T, losses=losses_T)
+    native.call(function, logits_TV.dtype, arguments)
+    return losses_T
+
+
+class _NativeCrossEntropy(Function):
+    @staticmethod
+    def forward(ctx, hidden_TD, weight_VD, target_T, size):
+        gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
+        wanted = any(ctx.needs_input_grad[:2])
+        total = hidden_TD.new_zeros(())
+        for part in _chunks(hidden_TD.shape[0], size):
+            logits_TV = linear(hidden_TD[part], weight_VD)
+            total += _softmax_loss("cross_entropy", logits_TV, None, target_T[part], gradient=wanted).sum()
+            if wanted:
+                gradients.add(part, logits_TV)
+        ctx.save_for_backward(gradients.grad_hidden_TD, gradients.grad_weight_VD)
+        ctx.weight_dtype = weight_VD.dtype
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_total):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return *_scaled_gradients(ctx, grad_total), None, None
+
+
+class _NativeKL(Function):
+    @staticmethod
+    def forward(ctx, hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
+        gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
+        wanted = any(ctx.needs_input_grad[:2])
+        total = hidden_TD.new_zeros(())
+        counted_T = mask_T.to(torch.int64) - 1
+        for part in _chunks(hidden_TD.shape[0], size):
+            logits_TV = linear(hidden_TD[part], weight_VD)
+            teacher_TV = linear(teacher_hidden_TD[part], teacher_weight_VD)
+            scale = 1 / temperature
+            losses_T = _softmax_loss("kl", logits_TV, teacher_TV, counted_T[part], gradient=wanted, scale=scale)
+            total += losses_T.sum()
+            if wanted:
+                gradients.add(part, logits_TV)
+        ctx.save_for_backward(gradients.grad_hidden_TD, gradients.grad_weight_VD)
+        ctx.weight_dtype = weight_VD.dtype
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_total):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return *_scaled_gradients(ctx, grad_total), None, None, None, None, None
+
+
+@CROSS_ENTROPY.register("cpu", usable=native.usable, dtypes=native.DTYPES)
+def _cross_entropy_cpu(hidden_TD, weight_VD, target_T, size):
+    return _NativeCrossEntropy.apply(hidden_TD, weight_VD, target_T.to(torch.int64).contiguous(), size)
+
+
+@KL.register("cpu", usable=native.usable, dtypes=native.DTYPES)
+def _kl_cpu(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
+    return _NativeKL.apply(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size)

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from kernels import native
 from kernels.dispatch import Operation
+from kernels.ssd_cpu import scan
 
 SSD: Operation[Callable[..., tuple[Tensor, Tensor]]] = Operation("ssd")
 
@@ -58,7 +60,8 @@ def ssd(
         raise ValueError(f"ssd: {heads} heads do not divide into {groups} groups")
     if length < 1 or chunk_size < 1:
         raise ValueError(f"ssd: length {length} and chunk_size {chunk_size} must be positive")
-    function = SSD.select(backend, x_BLHP.device)
+    given = (x_BLHP, dt_BLH, A_H, B_BLGN, C_BLGN, D_H, initial_state_BHPN)
+    function = SSD.select(backend, x_BLHP.device, *(tensor.dtype for tensor in given if tensor is not None))
     return function(x_BLHP, dt_BLH, A_H, B_BLGN, C_BLGN, D_H, initial_state_BHPN, seq_idx_BL, chunk_size)
 
 
@@ -183,3 +186,8 @@ def _ssd_torch(x_BLHP, dt_BLH, A_H, B_BLGN, C_BLGN, D_H, initial_state_BHPN, seq
     if D_H is not None:
         y = y + D_H.to(work)[:, None] * x
     return y.to(x_BLHP.dtype), state.reshape(batch, heads, head_dim, state_size)
+
+
+@SSD.register("cpu", usable=native.usable, dtypes=native.DTYPES)
+def _ssd_cpu(*arguments):
+    return scan(*arguments)

@@ -51,7 +51,8 @@ def read_json(path: Path) -> Any:
 
 
 def sweep(directory: Path) -> None:
-    """Remove the temporary files that a killed attempt left (`.*.tmp`)."""
-    for path in directory.rglob(".*.tmp"):
-        if path.is_file():
-            path.unlink()
+    """Remove the temporary files that a killed attempt left: ours (`.*.tmp`) and those of safetensors (`.tmp*`)."""
+    for pattern in (".*.tmp", ".tmp*"):
+        for path in directory.rglob(pattern):
+            if path.is_file():
+                path.unlink()

@@ -19,7 +19,7 @@ def make_inputs(batch, length, channels, width, seed=0):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("shape", [(2, 40, 6, 4), (1, 2, 5, 4), (3, 9, 4, 2)])
+@pytest.mark.parametrize("shape", [(2, 40, 6, 4), (1, 2, 5, 4), (3, 9, 4, 2), (1, 6, 133, 3), (1, 20, 3, 12)])
 def test_equals_torch(backend, shape):
     (x, weight, bias, _), _ = make_inputs(*shape)
     width = shape[3]

@@ -39,3 +39,29 @@ def test_errors_name_the_operation_and_the_backend():
         operation.select("triton", CPU)
     with pytest.raises(ValueError, match="'torch' is already registered"):
         operation.register("torch")
+
+
+def test_the_environment_limits_and_orders_what_auto_takes(monkeypatch):
+    operation = make_operation()
+    operation.register("cpu", usable=lambda device: device.type == "cpu")(lambda: "cpu")
+    assert operation.select("auto", CPU)() == "cpu"
+    monkeypatch.setenv("STILLHOUSE_KERNELS", "torch, cpu")
+    assert operation.select("auto", CPU)() == "torch"
+    assert operation.select("cpu", CPU)() == "cpu"
+    monkeypatch.setenv("STILLHOUSE_KERNELS", "triton")
+    with pytest.raises(RuntimeError, match="no backend runs on cpu"):
+        operation.select("auto", CPU)
+    monkeypatch.setenv("STILLHOUSE_KERNELS", "fast")
+    with pytest.raises(ValueError, match="STILLHOUSE_KERNELS: unknown backend 'fast'"):
+        operation.select("auto", CPU)
+
+
+def test_a_backend_of_some_types_takes_tensors_of_one_of_them():
+    operation = Operation("demo")
+    operation.register("torch")(lambda: "torch")
+    operation.register("cpu", dtypes=[torch.float32, torch.float64])(lambda: "cpu")
+    assert operation.select("auto", CPU, torch.float32, torch.float32)() == "cpu"
+    assert operation.select("auto", CPU, torch.float32, torch.float64)() == "torch"
+    assert operation.select("auto", CPU, torch.bfloat16)() == "torch"
+    with pytest.raises(RuntimeError, match="'cpu' cannot run on tensors of float32, float64"):
+        operation.select("cpu", CPU, torch.float32, torch.float64)

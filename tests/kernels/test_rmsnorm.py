@@ -47,7 +47,7 @@ def test_gated_rms_norm(backend, group_size):
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["ref", "torch", "auto"])
 def test_half_precision_is_normalised_in_float32(backend):
     x, gate, weight = make_inputs(4, 64, dtype=torch.bfloat16)
     for actual, expected in (
@@ -59,6 +59,22 @@ def test_half_precision_is_normalised_in_float32(backend):
     ):
         assert actual.dtype == torch.bfloat16
         torch.testing.assert_close(actual, expected.bfloat16(), rtol=2**-7, atol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_slices_of_a_larger_tensor(backend):
+    """Steps between rows that are not their width, as in a mixer."""
+    whole, _, _ = make_inputs(2, 3, 29)
+    x, gate = whole[..., 2:14], whole[..., 15:27]
+    weight = torch.ones(12, dtype=torch.float64)
+    for actual, expected in (
+        (rms_norm(x, weight, eps=EPS, backend=backend), rms_norm(x.clone(), weight, eps=EPS, backend="ref")),
+        (
+            gated_rms_norm(x, gate, weight, group_size=4, eps=EPS, backend=backend),
+            gated_rms_norm(x.clone(), gate.clone(), weight, group_size=4, eps=EPS, backend="ref"),
+        ),
+    ):
+        torch.testing.assert_close(actual, expected)
 
 
 def test_wrong_shapes_are_refused():

@@ -17,6 +17,7 @@ SHAPES = [
     (2, 33, 6, 4, 3, 5, 32),
     (1, 7, 2, 3, 2, 4, 64),  # shorter than a chunk
     (2, 1, 2, 4, 1, 4, 16),
+    (1, 150, 4, 24, 1, 40, 64),  # sizes that fill no vector, one group for several threads
 ]
 
 
@@ -159,6 +160,25 @@ def test_large_steps_give_neither_infinities_nor_nan():
     assert all(torch.isfinite(t).all() for t in (y, final, *gradients))
 
 
+@pytest.mark.parametrize("backend", FAST)
+def test_views_into_one_tensor(backend):
+    """x, B and C side by side, as the convolution leaves them: the same values and gradients as of copies."""
+    inputs, _ = make_inputs((2, 20, 4, 3, 2, 5, 8))
+    x, dt, A, B, C, D, _ = inputs
+    whole = torch.cat([x.flatten(-2), B.flatten(-2), C.flatten(-2)], -1).requires_grad_()
+
+    def parts(whole):
+        x, B, C = whole.split([12, 10, 10], -1)
+        return x.unflatten(-1, (4, 3)), dt, A, *(t.unflatten(-1, (2, 5)) for t in (B, C))
+
+    y, _ = ssd(*parts(whole), D_H=D, chunk_size=8, backend=backend)
+    expected, _ = ssd(*parts(whole), D_H=D, chunk_size=8, backend="ref")
+    torch.testing.assert_close(y, expected)
+    weights = torch.cos(torch.arange(y.numel(), dtype=torch.float64)).view_as(y)
+    actual = torch.autograd.grad((y * weights).sum(), whole)[0]
+    torch.testing.assert_close(actual, torch.autograd.grad((expected * weights).sum(), whole)[0])
+
+
 def test_half_precision_keeps_the_state_in_float32():
     inputs, _ = make_inputs((1, 40, 2, 4, 1, 4, 16), dtype=torch.float32)
     expected, expected_state = ssd(*inputs[:5], chunk_size=16)
@@ -176,5 +196,5 @@ def test_wrong_arguments_are_named():
         ssd(x, dt[:, :7], A, B, C)
     with pytest.raises(ValueError, match="4 heads do not divide into 3 groups"):
         ssd(x, dt, A, *(torch.zeros(1, 8, 3, 3) for _ in range(2)))
-    with pytest.raises(ValueError, match="unknown backend 'fast'; known: auto, ref, torch"):
+    with pytest.raises(ValueError, match="unknown backend 'fast'; known: auto, ref, torch, cpu"):
         ssd(x, dt, A, B, C, backend="fast")
