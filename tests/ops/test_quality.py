@@ -4,6 +4,7 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +23,7 @@ from ops.score.run import run as run_score
 from ops.stage import Execution
 from tests.ops.corpora import make_texts
 
-PROSE = re.findall(
-    r"\S+", "The shop sells shoes and bags. Delivery takes three days. Sign in to order."
-)
+PROSE = re.findall(r"\S+", "The shop sells shoes and bags. Delivery takes three days. Sign in to order.")
 
 
 def pages(count: int) -> list[dict]:
@@ -165,7 +164,8 @@ def test_labels_that_cannot_be_used_are_named(tmp_path: Path, line: str, message
 
 
 def test_configs_and_models_that_cannot_be(tmp_path: Path) -> None:
-    for wrong in ({"num_features": 3}, {"l2": 0.0}, {"held_out_fraction": 1.0}, {"max_chars": 1}, {"max_documents": 1}):
+    wrongs: list[dict[str, Any]] = [{"num_features": 3}, {"l2": 0.0}, {"held_out_fraction": 1.0}, {"max_chars": 1}]
+    for wrong in wrongs:
         with pytest.raises(InputError):
             QualityConfig(**wrong)
     with pytest.raises(InputError, match="two different scores"):

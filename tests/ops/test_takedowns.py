@@ -1,6 +1,7 @@
 """Takedowns: which addresses are meant, and the list in the store."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,13 @@ def test_a_partition_that_held_none_keeps_its_identity() -> None:
 
 
 def test_what_cannot_be_meant_is_refused() -> None:
-    for wrong in ({}, {"url": "https://a.org", "domain": "a.org"}, {"url": "ftp://a.org/"}, {"domain": "a b/c"}):
+    wrongs: list[dict[str, Any]] = [
+        {},
+        {"url": "https://a.org", "domain": "a.org"},
+        {"url": "ftp://a.org/"},
+        {"domain": "a b/c"},
+    ]
+    for wrong in wrongs:
         with pytest.raises(InputError):
             Takedown(**wrong)
 
