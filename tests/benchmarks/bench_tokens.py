@@ -37,9 +37,10 @@ def bench_tokenize(tmp_path: Path) -> None:
     run_tokenizer(TokenizerConfig(source=TrainBPE(vocab_size=4096)), {"corpus": [corpus]}, folder, Execution())
     loaded = load_tokenizer(folder)
     seconds: dict[str, list[float]] = {"encode_batch alone": [], "ops.tokenize": []}
+    encoded = 0
     for number in range(REPEATS):
-        start = time.perf_counter()
         encoded = 0
+        start = time.perf_counter()
         for at in range(0, len(texts), BATCH):
             encoded += sum(len(encoding.ids) for encoding in loaded.tokenizer.encode_batch(texts[at : at + BATCH]))
         seconds["encode_batch alone"].append(time.perf_counter() - start)

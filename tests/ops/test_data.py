@@ -5,6 +5,7 @@ import itertools
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ def test_batches_are_windows_of_the_written_out_stream(paths, data, phase, batch
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 6])
 def test_the_global_batch_does_not_depend_on_the_number_of_processes(data, world_size) -> None:
-    arguments = {"phase": 1, "step": 11, "batch_size": 6, "seq_len": 13, "seed": 4}
+    arguments: dict[str, Any] = {"phase": 1, "step": 11, "batch_size": 6, "seq_len": 13, "seed": 4}
     whole = data.batch(**arguments)
     ranks = [data.batch(**arguments, rank=rank, world_size=world_size) for rank in range(world_size)]
     for name in ("input_ids", "labels", "seq_idx"):
@@ -285,7 +286,7 @@ def test_bad_shards_are_named(paths, tmp_path) -> None:
 
 def test_shards_may_come_in_any_order(paths, data) -> None:
     training_set, directories = paths
-    arguments = {"phase": 1, "step": 5, "batch_size": 2, "seq_len": 50, "seed": 0}
+    arguments: dict[str, Any] = {"phase": 1, "step": 5, "batch_size": 2, "seq_len": 50, "seed": 0}
     other = TokenData.open(training_set, directories[::-1]).batch(**arguments)
     np.testing.assert_array_equal(other.input_ids, data.batch(**arguments).input_ids)
 
