@@ -132,7 +132,7 @@ def test_the_global_batch_does_not_depend_on_the_number_of_processes(data, world
 
 
 def test_batches_do_not_depend_on_what_was_asked_before(paths, data) -> None:
-    arguments = {"phase": 1, "step": 9, "batch_size": 4, "seq_len": 32, "seed": 0}
+    arguments: dict[str, Any] = {"phase": 1, "step": 9, "batch_size": 4, "seq_len": 32, "seed": 0}
     for step in (40, 3, 25):  # other epochs, backwards
         data.batch(**{**arguments, "step": step})
     fresh = TokenData.open(*paths).batch(**arguments)
@@ -200,7 +200,7 @@ def test_splits_share_no_document_and_sources_are_named(paths, data) -> None:
 
 
 def test_a_token_of_training_leads_back_to_its_page(data) -> None:
-    arguments = {"phase": 1, "batch_size": 4, "seq_len": 16, "seed": 3}
+    arguments: dict[str, Any] = {"phase": 1, "batch_size": 4, "seq_len": 16, "seed": 3}
     for step in range(12):
         batch = data.batch(step=step, **arguments)
         for sample, position in ((0, 0), (1, 15), (3, 7)):
@@ -292,7 +292,7 @@ def test_shards_may_come_in_any_order(paths, data) -> None:
 
 
 def test_bad_questions_are_refused(data) -> None:
-    arguments = {"phase": 1, "step": 0, "batch_size": 4, "seq_len": 8, "seed": 0}
+    arguments: dict[str, Any] = {"phase": 1, "step": 0, "batch_size": 4, "seq_len": 8, "seed": 0}
     for wrong, message in (
         ({"phase": 3}, "phase 3"),
         ({"step": -1}, "step=-1"),
