@@ -250,7 +250,7 @@ def _softmax_loss(function, logits_TV, teacher_TV, target_T, *, gradient, scale=
     return losses_T
 
 
-class _NativeCrossEntropy(Function):
+class _NativeCrossEntropy(_ChunkedCrossEntropy):
     @staticmethod
     def forward(ctx, hidden_TD, weight_VD, target_T, size):
         gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
@@ -265,13 +265,8 @@ class _NativeCrossEntropy(Function):
         ctx.weight_dtype = weight_VD.dtype
         return total
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_total):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return *_scaled_gradients(ctx, grad_total), None, None
 
-
-class _NativeKL(Function):
+class _NativeKL(_ChunkedKL):
     @staticmethod
     def forward(ctx, hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
         gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
@@ -289,11 +284,6 @@ class _NativeKL(Function):
         ctx.save_for_backward(gradients.grad_hidden_TD, gradients.grad_weight_VD)
         ctx.weight_dtype = weight_VD.dtype
         return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_total):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return *_scaled_gradients(ctx, grad_total), None, None, None, None, None
 
 
 @CROSS_ENTROPY.register("cpu", usable=native.usable, dtypes=native.DTYPES)

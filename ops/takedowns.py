@@ -80,15 +80,20 @@ def look(store: Store, takedown: Takedown) -> Found:
 
 
 def add(store: Store, takedown: Takedown) -> Found:
-    """Put a takedown on the store's list; what it meets there. One that is on the list already is looked for again.
+    """Put a takedown on the store's list; what it meets there.
+
+    One that is on the list already is looked for again, and goes on to count for every partition that it counted for:
+    those were made without the page, and would get it back.
 
     Raises:
         InputError: when the list cannot be read.
     """
-    others = [item for item in read_takedowns(store) if (item.url, item.domain) != (takedown.url, takedown.domain)]
+    listed = {(item.url, item.domain): item for item in read_takedowns(store)}
+    before = listed.pop((takedown.url, takedown.domain), None)
     found = look(store, takedown)
-    entry = Takedown(url=takedown.url, domain=takedown.domain, clean=found.clean)
-    text = json.dumps([encode(item) for item in (*others, entry)], indent=1) + "\n"
+    clean = found.clean if before is None else tuple(key for key in found.clean if key in before.clean)
+    entry = Takedown(url=takedown.url, domain=takedown.domain, clean=clean)
+    text = json.dumps([encode(item) for item in (*listed.values(), entry)], indent=1) + "\n"
     store.fs.makedirs(store.root, exist_ok=True)
     path = f"{store.root}/{TAKEDOWNS}"
     with store.fs.open(f"{path}.tmp" if store.is_local else path, "wb") as stream:

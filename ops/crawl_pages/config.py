@@ -1,6 +1,7 @@
 """Which responses are pages."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ops.errors import InputError
 from ops.warc.surt import surt_host, surt_key
@@ -18,10 +19,11 @@ class Takedown:
     def __post_init__(self) -> None:
         if (self.url is None) == (self.domain is None):
             raise InputError(f"takedown: exactly one of url and domain, got {self.url!r} and {self.domain!r}")
-        if self.url is not None:
-            surt_key(self.url)
-        elif self.domain is not None:
-            surt_host(self.domain)
+        _ = self._key
+
+    @cached_property
+    def _key(self) -> str:
+        return surt_key(self.url) if self.url is not None else surt_host(self.domain or "")
 
     def matches(self, url: str) -> bool:
         """Whether a page's address is meant: under any scheme, with `www` or without, whatever its fragment."""
@@ -30,10 +32,9 @@ class Takedown:
         except InputError:
             return False
         if self.url is not None:
-            return key == surt_key(self.url)
+            return key == self._key
         host = key.partition(")")[0].partition(":")[0]
-        domain = surt_host(self.domain or "")
-        return host == domain or host.startswith(f"{domain},")
+        return host == self._key or host.startswith(f"{self._key},")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ def labelled(
         found = _from_file(labels, directories, counts)
     else:
         found = _by_provenance(config.labels, directories, counts)
-    keyed = ((_hash(text, config.seed), text, score) for text, score in found)
+    keyed = ((hashed(text, f"{config.seed}"), text, score) for text, score in found)
     return heapq.nsmallest(config.max_documents, keyed)
 
 
@@ -110,6 +110,7 @@ def _documents(directories: Sequence[Path], counts: Counter[str]) -> Iterator[Ma
                 yield from rows
 
 
-def _hash(text: str, seed: int) -> float:
-    digest = hashlib.sha256(f"{seed}:".encode() + text.encode("utf-8", "surrogatepass")).digest()
+def hashed(text: str, key: str) -> float:
+    """A number in [0, 1) keyed by `key`."""
+    digest = hashlib.sha256(f"{key}:".encode() + text.encode("utf-8", "surrogatepass")).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53

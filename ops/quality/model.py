@@ -57,7 +57,8 @@ def fit(matrix: Sparse, scores: np.ndarray, num_features: int, l2: float) -> tup
 
 
 def write_model(directory: Path, weights: np.ndarray, bias: float, max_chars: int) -> None:
-    metadata = {"bias": repr(bias), "max_chars": str(max_chars)}
+    # One entry: safetensors writes several in a random order.
+    metadata = {"model": json.dumps({"bias": bias, "max_chars": max_chars})}
     write_bytes(directory / WEIGHTS, save({"weights": weights.astype(np.float32)}, metadata=metadata))
 
 
@@ -75,8 +76,8 @@ def load_model(directory: Path) -> QualityModel:
     with header as stream:
         length = int.from_bytes(stream.read(8), "little")
         try:
-            metadata = json.loads(stream.read(min(length, 1 << 20)))["__metadata__"]
+            known = json.loads(json.loads(stream.read(min(length, 1 << 20)))["__metadata__"]["model"])
             weights = load_file(path)["weights"].astype(np.float64)
-            return QualityModel(weights=weights, bias=float(metadata["bias"]), max_chars=int(metadata["max_chars"]))
+            return QualityModel(weights=weights, bias=float(known["bias"]), max_chars=int(known["max_chars"]))
         except (SafetensorError, ValueError, KeyError) as error:
             raise InputError(f"{path}: not a quality model: {error!r}") from error

@@ -11,7 +11,7 @@ from ops.atomic import write_json
 from ops.errors import InputError
 from ops.quality.config import FileLabels, QualityConfig
 from ops.quality.features import vectors
-from ops.quality.labels import labelled
+from ops.quality.labels import hashed, labelled
 from ops.quality.model import REPORT, fit, load_model, write_model
 from ops.score.excerpt import crop, take_apart
 from ops.score.quality import math_score
@@ -36,7 +36,7 @@ def observe(config: QualityConfig, execution: Execution) -> dict[str, str]:
 def run(config: QualityConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
     """Train on labelled documents of `cleaned`, and measure on those held out.
 
-    Memory: the texts of at most `max_documents` documents, cropped, and about 20 kB of features each.
+    Memory: the texts of at most `max_documents` documents, and 16 bytes for each different token and pair of each.
 
     Raises:
         InputError: when the labels cannot be read, or there are fewer than `LEAST_LABELS`.
@@ -49,7 +49,7 @@ def run(config: QualityConfig, inputs: Inputs, out: Path, execution: Execution) 
     texts = [crop(text, config.max_chars) for _, text, _ in rows]
     scores = np.array([score for _, _, score in rows])
     # The hash chose the documents (the lowest ones), so another one says which of them are held out.
-    held_out = np.array([_is_held_out(text, config) for text in texts])
+    held_out = np.array([hashed(text, f"held out:{config.seed}") < config.held_out_fraction for text in texts])
     if held_out.all() or not held_out.any():
         raise InputError(f"labels: held_out_fraction {config.held_out_fraction} leaves nothing to train or to test")
     trained = [text for text, held in zip(texts, held_out, strict=True) if not held]
@@ -98,8 +98,3 @@ def measures(scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
         "correlation": round(float(np.corrcoef(scores, truth)[0, 1]), 4) if spread > 0 else None,
         "f1_good": round(2 * right / max(1, int(found.sum()) + int(wanted.sum())), 4),
     }
-
-
-def _is_held_out(text: str, config: QualityConfig) -> bool:
-    digest = hashlib.sha256(f"held out:{config.seed}:".encode() + text.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") / 2.0**64 < config.held_out_fraction

@@ -178,6 +178,11 @@ def test_a_takedown_rebuilds_the_partitions_that_held_the_page_and_no_others(
         if row["reason"] == "taken_down"
     ]
     assert {row["url"] for row in dropped} == {url}
+    for old in list(store.records("pages")):
+        if old.id.path in told["descends_from_them"]:
+            store.remove(old.id)
+    assert takedown_main(arguments) == 0
+    assert read_takedowns(store) == takedowns, "asked again when the page is gone, it still counts for its partitions"
 
 
 def test_every_element_of_the_crawl_that_carries_a_formula_is_in_the_ledger(run: Mapping[str, Any]) -> None:

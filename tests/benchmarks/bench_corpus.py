@@ -24,11 +24,7 @@ from warcio.warcwriter import WARCWriter
 
 from ops.crawl_manifest.config import CrawlManifestConfig, WarcFiles
 from ops.identity import encode
-from ops.sample_crawl.config import SampleCrawlConfig
-from ops.sample_crawl.run import run
-from ops.stage import Execution
-from ops.warc.archive import read_archive
-from ops.warc.record import WarcRecord
+from tests.benchmarks.sample import sample_pages
 
 BYTES = int(float(os.environ.get("CORPUS_GIGABYTES", "1.0")) * 1e9)
 PROCESSES = int(os.environ.get("CORPUS_PROCESSES", str(os.cpu_count() or 1)))
@@ -41,18 +37,6 @@ CRAWL_PAGES = 2.4e9
 _BODY = re.compile(rb"<body.*</body>", re.DOTALL)
 _WORD = re.compile(rb"(?<=[> ])[a-z]{5,12}(?=[ <.,])")
 _SYLLABLES = [a + b for a in b"bcdfghklmnprstvz".decode() for b in "aeiou"]
-
-
-def sample_pages(folder: Path) -> list[bytes]:
-    """The pages of a sample crawl, as HTTP responses."""
-    run(SampleCrawlConfig(num_pages=200, files_per_crawl=1, num_eval_pages=0), {}, folder, Execution(num_processes=2))
-    pages: list[bytes] = []
-    for path in sorted(folder.rglob("*.warc.gz")):
-        with path.open("rb") as file:
-            for record in read_archive(file, path.name, max_block_bytes=1 << 24):
-                if isinstance(record, WarcRecord) and record.type == "response" and b"<html" in record.block:
-                    pages.append(record.block.partition(b"\r\n\r\n")[2])
-    return pages
 
 
 def variants(pages: list[bytes], num_bytes: int) -> Iterator[bytes]:

@@ -18,11 +18,7 @@ from typing import Any
 import pytest
 
 from ops.extract import ExtractConfig, PageRejected, extract_page
-from ops.sample_crawl.config import SampleCrawlConfig
-from ops.sample_crawl.run import run
-from ops.stage import Execution
-from ops.warc.archive import read_archive
-from ops.warc.record import WarcRecord
+from tests.benchmarks.sample import sample_pages
 from tests.ops.mathbench import BENCH, load, score_pages
 
 Extractor = Callable[[bytes], str]
@@ -81,20 +77,8 @@ def _show_speed(title: str, contenders: Mapping[str, Extractor], pages: list[byt
         print(f"  {name:<14}{1e3 * seconds / len(pages):>9.1f} ms/page{len(pages) / seconds:>9.1f} pages/s")
 
 
-def _sample_pages(tmp_path: Path) -> list[bytes]:
-    config = SampleCrawlConfig(num_pages=200, files_per_crawl=1, num_eval_pages=0)
-    run(config, {}, tmp_path, Execution(num_processes=2))
-    pages: list[bytes] = []
-    for path in sorted(tmp_path.rglob("*.warc.gz")):
-        with path.open("rb") as file:
-            for record in read_archive(file, path.name, max_block_bytes=1 << 24):
-                if isinstance(record, WarcRecord) and record.type == "response" and b"<html" in record.block:
-                    pages.append(record.block.partition(b"\r\n\r\n")[2])
-    return pages
-
-
 def bench_speed_on_a_sample_crawl(tmp_path: Path) -> None:
-    pages = _sample_pages(tmp_path)
+    pages = sample_pages(tmp_path)
     _show_speed("sample crawl", _contenders(), pages[:MOST_TIMED])
 
 
@@ -159,7 +143,7 @@ def _resident_megabytes() -> float:
 def bench_memory(tmp_path: Path) -> None:
     """Resident memory of this process while pages pass through it."""
     evaluation = _evaluation_set()
-    pages = _sample_pages(tmp_path) if evaluation is None else list(evaluation[1].values())
+    pages = sample_pages(tmp_path) if evaluation is None else list(evaluation[1].values())
     extract = _ours(ExtractConfig())
     start = _resident_megabytes()
     print(f"\nresident memory, with {sum(map(len, pages)) / 1e6:.0f} MB of pages held: {start:.0f} MB at the start")
