@@ -14,11 +14,11 @@ DATA = {"training_set": ("training_set",), "tokens": ("tokens",)}
 def pretrain_nodes(recipe: Recipe) -> list[Node]:
     adopted = isinstance(recipe.teacher, AdoptConfig)
     package = "ops.adopt" if adopted else "ops.train"
-    return [
+    nodes = [
         Node(
             asset="teacher",
             group="pretrain",
-            stage=Stage(package=package, version="1" if adopted else "2", observes=adopted, distributed=not adopted),
+            stage=Stage(package=package, version="1" if adopted else "3", observes=adopted, distributed=not adopted),
             config=recipe.teacher,
             deps={"tokenizer": ("tokenizer",)} if adopted else {**DATA, "tokenizer": ("tokenizer",)},
             checks=MODEL if adopted else ("validation_loss_improved", "beats_unigrams", *MODEL),
@@ -29,6 +29,21 @@ def pretrain_nodes(recipe: Recipe) -> list[Node]:
             pool="gpu",
         )
     ]
+    if recipe.merge is not None:
+        nodes.append(
+            Node(
+                asset="merged_teacher",
+                group="pretrain",
+                stage=Stage(package="ops.merge", version="1"),
+                config=recipe.merge,
+                deps={"checkpoint": ("teacher",)},
+                checks=MODEL,
+                description="The weighted average of the teacher's checkpoints over a window of steps.",
+                kinds=("pytorch", "huggingface"),
+                heavy=True,
+            )
+        )
+    return nodes
 
 
 def compress_nodes(recipe: Recipe) -> list[Node]:
@@ -64,7 +79,7 @@ def compress_nodes(recipe: Recipe) -> list[Node]:
             Node(
                 asset=f"student_{student.name}",
                 group="compress",
-                stage=Stage(package="ops.distill", version="2", distributed=True),
+                stage=Stage(package="ops.distill", version="3", distributed=True),
                 config=student.distill,
                 deps={
                     "student": (f"pruned_{student.name}",),
@@ -83,8 +98,14 @@ def compress_nodes(recipe: Recipe) -> list[Node]:
 
 
 def checkpoints(recipe: Recipe) -> list[str]:
-    """Assets of the family that are evaluated: the teacher and each student before and after distillation."""
-    return ["teacher", *(f"{kind}_{student.name}" for student in recipe.students for kind in ("pruned", "student"))]
+    """Assets of the family that are evaluated: the teacher, its merged checkpoints where the recipe asks for them, and
+    each student before and after distillation."""
+    merged = ["merged_teacher"] if recipe.merge is not None else []
+    return [
+        "teacher",
+        *merged,
+        *(f"{kind}_{student.name}" for student in recipe.students for kind in ("pruned", "student")),
+    ]
 
 
 def evaluate_nodes(recipe: Recipe) -> list[Node]:

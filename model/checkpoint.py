@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,35 @@ def load_checkpoint(
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.cast(dtype)
+
+
+@torch.no_grad()
+def average_checkpoints(folders: Sequence[Path | str], weights: Sequence[float]) -> HybridLM:
+    """The network whose parameters are sums of those of the checkpoints, each times its weight; summed in float64, in
+    the order given, one tensor at a time.
+
+    Raises as `load_checkpoint`, and CheckpointError where a checkpoint is of another network than the first.
+    """
+    if len(folders) != len(weights) or not folders:
+        raise ValueError(f"{len(folders)} checkpoints and {len(weights)} weights")
+    first, *others = map(Path, folders)
+    model = load_checkpoint(first)
+    for folder in others:
+        if read_config(folder) != model.config:
+            raise CheckpointError(f"{folder / 'config.json'}: is of another network than {first}")
+    with ExitStack() as stack:
+        readers = [_locate(folder, "cpu", stack) for folder in map(Path, folders)]
+        for name, tensor in disk_tensors(model).items():
+            total = torch.zeros(tensor.shape, dtype=torch.float64)
+            for where, weight, folder in zip(readers, weights, folders, strict=True):
+                if name not in where:
+                    raise CheckpointError(f"{folder}: missing tensors: {name}")
+                found = where[name][1].get_tensor(name)
+                if found.shape != tensor.shape:
+                    raise CheckpointError(f"{where[name][0]}: {name} has shape {tuple(found.shape)}")
+                total += weight * found.double()
+            tensor.copy_(total)
+    return model
 
 
 def disk_tensors(model: HybridLM) -> dict[str, Tensor]:

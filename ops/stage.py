@@ -33,6 +33,9 @@ class Execution:
     endpoint_url: str | None = None
     """S3 endpoint for sources that are read over S3 (None: the default of the credentials)."""
 
+    keep_states: int = 2
+    """States of a training run that are kept to go on from, the newest ones."""
+
     on_metrics: Callable[[Mapping[str, Any]], None] | None = None
     """Called now and then by long stages with a row of metrics (step, loss, tokens_per_second, ...)."""
 

@@ -17,6 +17,7 @@ from ops.export.config import ExportConfig
 from ops.extract.config import ExtractConfig
 from ops.importance.config import ImportanceConfig
 from ops.ledger.config import LedgerConfig
+from ops.merge.config import MergeConfig, check_kept
 from ops.minhash.config import MinHashConfig
 from ops.prune.config import PruneConfig
 from ops.quality.config import QualityConfig
@@ -70,6 +71,9 @@ class Recipe:
     tokenize: TokenizeConfig = TokenizeConfig()
     training_set: TrainingSetConfig = TrainingSetConfig()
     teacher: TrainConfig | AdoptConfig = TrainConfig()
+    merge: MergeConfig | None = None
+    """Which checkpoints of the teacher are averaged into a model of its own, `merged_teacher`; None: no such model."""
+
     importance: ImportanceConfig = ImportanceConfig()
     students: tuple[Student, ...]
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -81,6 +85,10 @@ class Recipe:
             raise InputError(f"recipe {self.name!r}: num_buckets must be 1 to {MAX_BUCKETS}, got {self.num_buckets}")
         if not self.crawls or len(set(self.crawls)) != len(self.crawls):
             raise InputError(f"recipe {self.name!r}: crawls must be given, each once, got {self.crawls}")
+        if self.merge is not None:
+            if not isinstance(self.teacher, TrainConfig):
+                raise InputError(f"recipe {self.name!r}: merge: an adopted teacher has no checkpoints to merge")
+            check_kept(self.merge, self.teacher.kept_steps, self.teacher.num_steps)
         names = [student.name for student in self.students]
         if len(set(names)) != len(names):
             raise InputError(f"recipe {self.name!r}: two students have the same name: {names}")

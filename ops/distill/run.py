@@ -14,7 +14,7 @@ from ops.train.loop import Run, deterministic, fit
 from ops.train.objective import Distillation
 from ops.train.result import check_can_sample, checkpoint_files, digests, finish, finished, improved, load_model
 from ops.train.run import check_phases, make_validation, open_data, progress, read_batch
-from ops.train.vocabulary import FILE, check_same_size
+from ops.train.vocabulary import FILE, check_same_size, tokenizer_files
 
 
 def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
@@ -67,6 +67,8 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
             validate=validate,
             out=out,
             world=here,
+            tokenizer_files=tokenizer_files(tokenizer),
+            keep_states=execution.keep_states,
             on_metrics=execution.on_metrics,
             track=progress("distill", here),
         )

@@ -19,7 +19,7 @@ tags:
 ---
 """
 
-TRAINING_STAGES = ("train", "prune", "distill")
+TRAINING_STAGES = ("train", "merge", "prune", "distill")
 
 USE = """\
 With [transformers](https://github.com/huggingface/transformers) 5.15 or newer (earlier ones compute long sequences \

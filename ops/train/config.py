@@ -120,6 +120,13 @@ class RunConfig:
     """How far the bias of an expert moves in a step towards an equal share of the tokens, where there are experts; 1e-3
     in Nemotron 3 (arXiv 2512.20856)."""
 
+    keep_every_steps: int | None = None
+    """Besides the last weights, those after every so many steps are part of the result (None: none are), each in
+    `checkpoints/step-XXXXXXXX` as a `nemotron_h` directory of its own: what `ops.merge` averages."""
+
+    keep_last: int | None = None
+    """Only the newest so many of them stay (None: all)."""
+
     log_every_steps: int = 5
     validate_every_steps: int = 100
     validation_sequences: int = 128
@@ -140,6 +147,9 @@ class RunConfig:
                     f"{type(self).__name__}.micro_batch_size: {self.micro_batch_size} does not divide "
                     f"the batch_size {self.batch_size}"
                 )
+        for name in ("keep_every_steps", "keep_last"):
+            if getattr(self, name) is not None:
+                check_range(self, name, 1)
         check_range(self, "seed", 0)
         if self.packing not in ("stream", "best_fit"):
             raise InputError(f"{type(self).__name__}.packing: {self.packing!r} is not stream or best_fit")
@@ -161,6 +171,14 @@ class RunConfig:
     @property
     def num_steps(self) -> int:
         return self.total_tokens // self.tokens_per_step
+
+    @property
+    def kept_steps(self) -> range:
+        """After which steps the weights are in the result, those of the last step apart."""
+        if self.keep_every_steps is None:
+            return range(0)
+        every = range(self.keep_every_steps, self.num_steps, self.keep_every_steps)
+        return every if self.keep_last is None else every[-self.keep_last :]
 
 
 @dataclass(frozen=True, kw_only=True)

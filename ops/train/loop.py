@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +28,12 @@ from ops.errors import InputError, StillhouseError
 from ops.train.balance import balance
 from ops.train.config import RunConfig
 from ops.train.distributed import World
+from ops.train.kept import keep_weights, sweep_kept
 from ops.train.metrics import METRICS, SPEED, MetricsLog
 from ops.train.objective import Objective
 from ops.train.optimizer import AdamW
 from ops.train.schedule import learning_rate
-from ops.train.state import newest_state, restore, save_state, sweep_states
+from ops.train.state import KEPT, newest_state, restore, save_state, sweep_states
 
 SAVE_EVERY_S = 30.0
 """Seconds between two states. It decides how much a kill costs, not what comes out."""
@@ -62,6 +63,12 @@ class Run:
     validate: Callable[[HybridLM], dict[str, Any]]
     out: Path
     world: World
+    tokenizer_files: Sequence[Path] = ()
+    """Go with every checkpoint."""
+
+    keep_states: int = KEPT
+    """States that are kept to go on from."""
+
     on_metrics: Callable[[Mapping[str, Any]], None] | None = None
     track: Track = iter
     """Wraps the steps that are left, to show progress."""
@@ -107,6 +114,8 @@ def fit(run: Run) -> None:
     if state is not None:
         restore(state, model=model, optimizer=optimizer)
         first = state.step
+    if world.writes:
+        sweep_kept(run.out, after=first)
     log = MetricsLog(run.out / METRICS, size=state.notes["metrics_bytes"] if state else 0) if world.writes else None
     model.backbone.activation_checkpointing = config.activation_checkpointing
     objective: nn.Module = run.objective
@@ -136,9 +145,19 @@ def fit(run: Run) -> None:
             meter.count(row, last=last)
             if done % config.validate_every_steps == 0 or last:
                 validated(done)
+            if world.writes and config.keep_every_steps and done % config.keep_every_steps == 0 and not last:
+                files = run.tokenizer_files
+                keep_weights(model, run.out, done, tokenizer_files=files, last=config.keep_last)
             if log is not None and (last or time.perf_counter() - saved_at >= SAVE_EVERY_S):
                 notes = {"metrics_bytes": log.sync()}
-                save_state(run.out, identity=run.identity, model=model, optimizer=optimizer, notes=notes)
+                save_state(
+                    run.out,
+                    identity=run.identity,
+                    model=model,
+                    optimizer=optimizer,
+                    notes=notes,
+                    keep=run.keep_states,
+                )
                 saved_at = time.perf_counter()
     finally:
         if log is not None:

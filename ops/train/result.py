@@ -23,7 +23,7 @@ from ops.train.config import RunConfig
 from ops.train.loop import Run
 from ops.train.metrics import CURVE, METRICS, SPEED, curve, read_metrics
 from ops.train.state import remove_states
-from ops.train.vocabulary import FILE, tokenizer_files
+from ops.train.vocabulary import FILE
 
 RESULT = "result.json"
 
@@ -58,7 +58,7 @@ def finish(
     out, config, model = run.out, run.config, run.objective.model
     if run.world.writes:
         sweep(out)
-        save_checkpoint(model, out, tokenizer_files=tokenizer_files(tokenizer))
+        save_checkpoint(model, out, tokenizer_files=run.tokenizer_files)
         points = curve(list(read_metrics(out / METRICS)))
         write_json(out / CURVE, points)
         tokens = config.num_steps * config.tokens_per_step

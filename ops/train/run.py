@@ -19,7 +19,7 @@ from ops.train.objective import CrossEntropy
 from ops.train.result import check_can_sample, digests, finish, finished, improved
 from ops.train.schedule import phase2_start
 from ops.train.validation import Validation
-from ops.train.vocabulary import FILE, Vocabulary, check_same_size, read_vocabulary
+from ops.train.vocabulary import FILE, Vocabulary, check_same_size, read_vocabulary, tokenizer_files
 
 
 def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
@@ -65,6 +65,8 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) ->
             validate=validation.measure,
             out=out,
             world=here,
+            tokenizer_files=tokenizer_files(tokenizer),
+            keep_states=execution.keep_states,
             on_metrics=execution.on_metrics,
             track=progress("pretrain", here),
         )

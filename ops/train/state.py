@@ -39,8 +39,9 @@ def save_state(
     model: nn.Module,
     optimizer: AdamW,
     notes: dict[str, Any],
+    keep: int = KEPT,
 ) -> None:
-    """Write the state after the updates that `optimizer` has done; drop all but the newest two. `notes` is JSON."""
+    """Write the state after the updates that `optimizer` has done; drop all but the newest `keep`. `notes` is JSON."""
     step = optimizer.step
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,12 +55,9 @@ def save_state(
     save_file(moments, partial / "optimizer.safetensors")
     text = json.dumps({"format": FORMAT, "identity": identity, "step": step, "notes": notes}, sort_keys=True)
     (partial / "state.json").write_text(text + "\n", encoding="utf-8")
-    for path in (*partial.iterdir(), partial):
-        _sync(path)
-    os.replace(partial, target)
-    _sync(folder)
-    for old in _complete(folder)[:-KEPT]:
-        _drop(old)
+    publish(partial, target)
+    for old in _complete(folder)[:-keep]:
+        drop(old)
 
 
 def sweep_states(out: Path) -> None:
@@ -127,8 +125,16 @@ def _complete(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def _drop(path: Path) -> None:
-    """Delete a state under a hidden name, so that a kill in between leaves none that looks complete."""
+def publish(partial: Path, target: Path) -> None:
+    """Bring a directory and its files to the disk, then give it its name."""
+    for path in (*partial.iterdir(), partial):
+        _sync(path)
+    os.replace(partial, target)
+    _sync(target.parent)
+
+
+def drop(path: Path) -> None:
+    """Delete a directory under a hidden name, so that a kill in between leaves none that looks complete."""
     hidden = path.with_name(f".{path.name}.dropped")
     os.replace(path, hidden)
     shutil.rmtree(hidden)

@@ -48,6 +48,8 @@ def config(inputs):
         total_tokens=12 * 4 * 32,
         log_every_steps=2,
         validate_every_steps=5,
+        keep_every_steps=3,
+        keep_last=2,
         validation_sequences=6,
         sample_prompts=("Return the",),
         sample_tokens=5,
@@ -123,8 +125,10 @@ def test_what_a_run_leaves(config, inputs, undisturbed):
         "metrics.jsonl",
         "speed.jsonl",
         "curve.json",
+        "checkpoints",
         "result.json",
     }
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["step-00000006", "step-00000009"]
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6, 8, 10, 12]
     assert [row["step"] for row in rows if "validation" in row] == [0, 5, 10, 12]
@@ -138,6 +142,11 @@ def test_what_a_run_leaves(config, inputs, undisturbed):
     first = HybridLM.create(config.model, seed=config.seed)
     changed = [not torch.equal(a, b) for a, b in zip(model.parameters(), first.parameters(), strict=True)]
     assert all(changed)
+    kept = load_checkpoint(out / "checkpoints" / "step-00000009")
+    moved = [not torch.equal(a, b) for a, b in zip(model.parameters(), kept.parameters(), strict=True)]
+    assert all(moved)
+    whole = {path.name for path in out.glob("*token*")} | {path.name for path in out.glob("*config.json")}
+    assert {path.name for path in (out / "checkpoints" / "step-00000009").iterdir()} == {*whole, "model.safetensors"}
 
 
 def test_a_finished_run_is_only_reported(config, inputs, undisturbed):
