@@ -40,7 +40,7 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
     check_phases(data, training_set, {config.phase: config.num_steps})
 
     with deterministic(threads=execution.threads, device=execution.device), world(execution.device) as here:
-        if (result := finished(out, identity=identity)) is not None:
+        if (result := finished(out, identity=identity, writes=here.writes)) is not None:
             return result
         student, teacher = load_model(student_path, here.device), load_model(teacher_path, here.device)
         check_same_size(

@@ -28,8 +28,8 @@ from ops.train.vocabulary import FILE
 RESULT = "result.json"
 
 
-def finished(out: Path, *, identity: str) -> StageResult | None:
-    """The result of a run that had finished in `out`.
+def finished(out: Path, *, identity: str, writes: bool = True) -> StageResult | None:
+    """The result of a run that had finished in `out`. With `writes`, states go that a kill behind the result left.
 
     Raises:
         InputError: when it is the result of another run.
@@ -40,6 +40,8 @@ def finished(out: Path, *, identity: str) -> StageResult | None:
     data = read_json(path)
     if data["identity"] != identity:
         raise InputError(f"{path}: is the result of a run with another configuration; use another output directory")
+    if writes:
+        remove_states(out)
     return decode(StageResult, data["result"], str(path))
 
 
@@ -79,9 +81,8 @@ def finish(
             },
         )
         write_json(out / RESULT, {"identity": run.identity, "result": encode(result)})
-        remove_states(out)
     run.world.barrier()
-    found = finished(out, identity=run.identity)
+    found = finished(out, identity=run.identity, writes=run.world.writes)
     assert found is not None
     return found
 

@@ -46,7 +46,7 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) ->
     check_phases(data, training_set, {1: switch, 2: config.num_steps - switch})
 
     with deterministic(threads=execution.threads, device=execution.device), world(execution.device) as here:
-        if (result := finished(out, identity=identity)) is not None:
+        if (result := finished(out, identity=identity, writes=here.writes)) is not None:
             return result
         validation = make_validation(config, data, training_set, vocabulary, here)
         model = HybridLM.create(config.model, seed=config.seed, device=here.device)

@@ -58,15 +58,15 @@ def test_several_questions_are_under_way_but_not_more_than_allowed() -> None:
 
 
 TROUBLES: dict[str, Callable[[int, str], Reply | None]] = {
-    "too many requests": lambda number, path: Reply(status=429) if number < 4 else None,
-    "retry after": lambda number, path: Reply(status=429, headers={"Retry-After": "0"}) if number < 4 else None,
+    "too many requests": lambda number, path: Reply(status=429) if number < 3 else None,
+    "retry after": lambda number, path: Reply(status=429, headers={"Retry-After": "0"}) if number < 3 else None,
     "retry at": lambda number, path: (
-        Reply(status=503, headers={"Retry-After": email.utils.formatdate(0, usegmt=True)}) if number < 4 else None
+        Reply(status=503, headers={"Retry-After": email.utils.formatdate(0, usegmt=True)}) if number < 3 else None
     ),
-    "server error": lambda number, path: Reply(status=500) if number % 3 == 0 and number < 12 else None,
-    "not JSON": lambda number, path: Reply(body=b"<html>busy</html>") if number < 4 else None,
-    "another shape": lambda number, path: Reply(body=b'{"choices": []}') if number < 4 else None,
-    "no content": lambda number, path: Reply(body=b"") if number < 4 else None,
+    "server error": lambda number, path: Reply(status=500) if number in (0, 3, 6) else None,
+    "not JSON": lambda number, path: Reply(body=b"<html>busy</html>") if number < 3 else None,
+    "another shape": lambda number, path: Reply(body=b'{"choices": []}') if number < 3 else None,
+    "no content": lambda number, path: Reply(body=b"") if number < 3 else None,
 }
 
 

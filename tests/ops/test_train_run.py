@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +156,18 @@ def test_a_finished_run_is_only_reported(config, inputs, undisturbed):
     again = run(config, inputs, out, EXECUTION)
     assert encode(again) == encode(result)
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+
+def test_a_kill_behind_the_result_leaves_no_state(config, inputs, undisturbed, tmp_path):
+    """The result is written, the states are not yet gone: the next life only tidies up."""
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed[0], out)
+    left = out / "state" / "step-00000012"
+    left.mkdir(parents=True)
+    (left / "state.json").write_text("{}")
+    run(config, inputs, out, EXECUTION)
+    assert contents(out) == contents(undisturbed[0])
+    assert not (out / "state").exists()
 
 
 def test_losses_are_those_of_a_plain_loop(config, inputs, undisturbed):
