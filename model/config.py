@@ -274,3 +274,19 @@ class HybridConfig:
         mamba = self.d_inner * self.ssm_state_size * state_bytes
         mamba += self.conv_dim * (self.conv_kernel - 1) * kv_bytes
         return batch * (self.pattern.count("*") * attention + self.pattern.count("M") * mamba)
+
+    def weight_bytes(self, *, param_bytes: int = 2) -> int:
+        """Bytes of the weights in memory, multi-token prediction included, at `param_bytes` per number. A_log, D and
+        dt_bias of the Mamba-2 layers and the routers' correction biases take 4 at least."""
+        layers = self.pattern + self.mtp_pattern
+        wide = 3 * self.mamba_num_heads * layers.count("M")
+        biases = self.n_routed_experts * layers.count("E")
+        return (self.num_params() - wide) * param_bytes + wide * max(4, param_bytes) + biases * 4
+
+    def memory_bytes(
+        self, context: int, batch: int = 1, *, param_bytes: int = 2, kv_bytes: int = 2, state_bytes: int = 4
+    ) -> int:
+        """Bytes that decoding `batch` sequences of `context` tokens holds: the weights, and what is kept between tokens
+        (keys and values, SSM states, inputs of the convolutions)."""
+        cache = self.cache_bytes(context, batch, kv_bytes=kv_bytes, state_bytes=state_bytes)
+        return self.weight_bytes(param_bytes=param_bytes) + cache
