@@ -2,7 +2,14 @@
 
 Every operation of this package has a `ref` backend (a plain recurrence or formula that runs in float64: the
 oracle of the tests) and a `torch` backend (differentiable, fast enough, any device). Further backends register
-themselves under the names of `AUTO_ORDER`, each with a test of the devices, and the types, that it serves.
+themselves under the names of `AUTO_ORDER`, each with a test of the devices, and the types, that it serves:
+
+| backend | what it is | where |
+|---|---|---|
+| triton | own kernels in Triton | CUDA; on CPU by name alone, where TRITON_INTERPRET=1 lets triton interpret them |
+| mamba_ssm | the kernels of the package mamba-ssm | CUDA, where it is installed |
+| cpu | own kernels in C++, see kernels.native | CPU |
+| torch | torch alone | everywhere |
 
 `STILLHOUSE_KERNELS` in the environment replaces the order that `backend="auto"` goes by, e.g. `torch` or `cpu,torch`.
 Which backend runs is execution, not identity, yet they round differently: a run that has to repeat another one bit for
@@ -19,7 +26,7 @@ import torch
 F = TypeVar("F", bound=Callable[..., object])
 
 # What `backend="auto"` prefers, best first. `ref` is never chosen: it is the oracle.
-AUTO_ORDER = ("triton", "cpu", "torch")
+AUTO_ORDER = ("triton", "mamba_ssm", "cpu", "torch")
 
 
 def _everywhere(device: torch.device) -> bool:
@@ -45,10 +52,12 @@ def auto_order() -> tuple[str, ...]:
 class _Backend(Generic[F]):
     function: F
     usable: Callable[[torch.device], bool]
+    preferred: Callable[[torch.device], bool]
     dtypes: frozenset[torch.dtype] | None
+    mixed: bool
 
     def takes(self, dtypes: tuple[torch.dtype, ...]) -> bool:
-        return self.dtypes is None or (len(set(dtypes)) <= 1 and self.dtypes.issuperset(dtypes))
+        return self.dtypes is None or ((self.mixed or len(set(dtypes)) <= 1) and self.dtypes.issuperset(dtypes))
 
 
 class Operation(Generic[F]):
@@ -63,16 +72,21 @@ class Operation(Generic[F]):
         backend: str,
         *,
         usable: Callable[[torch.device], bool] = _everywhere,
+        preferred: Callable[[torch.device], bool] | None = None,
         dtypes: Iterable[torch.dtype] | None = None,
+        mixed: bool = False,
     ) -> Callable[[F], F]:
-        """Register the decorated function; `usable(device)` says whether it can run there, `dtypes` for which types
-        (None: all); the tensors of a call must then be of one of them alone."""
+        """Register the decorated function; `usable(device)` says whether it can run there, `preferred(device)` whether
+        `auto` may take it there (None: wherever it can run), `dtypes` for which types (None: all); the tensors of a
+        call must then be of one of them alone, unless `mixed`."""
         if backend in self._backends:
             raise ValueError(f"{self.name}: backend {backend!r} is already registered")
 
         def decorate(function: F) -> F:
             types = None if dtypes is None else frozenset(dtypes)
-            self._backends[backend] = _Backend(function=function, usable=usable, dtypes=types)
+            self._backends[backend] = _Backend(
+                function=function, usable=usable, preferred=preferred or usable, dtypes=types, mixed=mixed
+            )
             return function
 
         return decorate
@@ -90,7 +104,7 @@ class Operation(Generic[F]):
         if backend == "auto":
             for name in auto_order():
                 found = self._backends.get(name)
-                if found is not None and found.takes(dtypes) and found.usable(device):
+                if found is not None and found.takes(dtypes) and found.preferred(device):
                     return found.function
             raise RuntimeError(f"{self.name}: no backend runs on {device}")
         if backend not in self._backends:

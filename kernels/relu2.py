@@ -8,7 +8,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import relu
 
-from kernels import native
+from kernels import native, triton_support
 from kernels.dispatch import Operation
 
 SQUARED_RELU: Operation[Callable[..., Tensor]] = Operation("squared_relu")
@@ -54,3 +54,10 @@ def _squared_relu_cpu(x):
     if not torch.is_grad_enabled():
         return _run(x.contiguous(), None)
     return _NativeSquaredReLU.apply(x)
+
+
+@SQUARED_RELU.register("triton", **triton_support.REGISTRATION)
+def _squared_relu_triton(x):
+    from kernels import relu2_triton
+
+    return relu2_triton.squared_relu(x)

@@ -11,7 +11,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
-from kernels import native
+from kernels import native, triton_support
 from kernels.dispatch import Operation
 
 RMS_NORM: Operation[Callable[..., Tensor]] = Operation("rms_norm")
@@ -152,3 +152,17 @@ def _rms_norm_cpu(x_XD, weight_D, eps):
 @GATED_RMS_NORM.register("cpu", usable=native.usable, dtypes=native.DTYPES)
 def _gated_rms_norm_cpu(x_XD, gate_XD, weight_D, group_size, eps):
     return _NativeNorm.apply(x_XD, gate_XD, weight_D, group_size, eps)
+
+
+@RMS_NORM.register("triton", **triton_support.REGISTRATION)
+def _rms_norm_triton(x_XD, weight_D, eps):
+    from kernels import rmsnorm_triton
+
+    return rmsnorm_triton.norm(x_XD, None, weight_D, x_XD.shape[-1], eps)
+
+
+@GATED_RMS_NORM.register("triton", **triton_support.REGISTRATION)
+def _gated_rms_norm_triton(x_XD, gate_XD, weight_D, group_size, eps):
+    from kernels import rmsnorm_triton
+
+    return rmsnorm_triton.norm(x_XD, gate_XD, weight_D, group_size, eps)

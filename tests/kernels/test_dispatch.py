@@ -65,3 +65,19 @@ def test_a_backend_of_some_types_takes_tensors_of_one_of_them():
     assert operation.select("auto", CPU, torch.bfloat16)() == "torch"
     with pytest.raises(RuntimeError, match="'cpu' cannot run on tensors of float32, float64"):
         operation.select("cpu", CPU, torch.float32, torch.float64)
+
+
+def test_a_backend_may_run_where_auto_does_not_take_it_and_take_types_as_they_come():
+    operation = Operation("demo")
+    operation.register("torch")(lambda: "torch")
+    operation.register(
+        "triton",
+        preferred=lambda device: device.type == "cuda",
+        dtypes=[torch.float32, torch.bfloat16],
+        mixed=True,
+    )(lambda: "triton")
+    assert operation.backends("cpu") == ["torch", "triton"]
+    assert operation.select("auto", CPU, torch.float32)() == "torch"
+    assert operation.select("triton", CPU, torch.float32, torch.bfloat16)() == "triton"
+    assert operation.select("auto", CUDA, torch.float32, torch.bfloat16)() == "triton"
+    assert operation.select("auto", CUDA, torch.float32, torch.float64)() == "torch"
