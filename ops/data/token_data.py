@@ -5,8 +5,8 @@ Shapes: B rows of a batch, L positions of a row.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,14 @@ class Batch:
             not pass from one number to the next.
         doc_ids: of each row, the documents in it, `doc_ids[row][seq_idx[row, position]]`. Padding has the number
             behind the last document.
+        more: (B, L, ...) arrays by name that only some objectives need.
     """
 
     input_ids: np.ndarray
     labels: np.ndarray
     seq_idx: np.ndarray
     doc_ids: list[list[str]]
+    more: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class TokenData:

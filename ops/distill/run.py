@@ -7,11 +7,12 @@ from model.hybrid import HybridLM
 from ops.data import Batch
 from ops.data.token_data import MANIFEST
 from ops.distill.config import DistillConfig
+from ops.distill.objective import Distillation, detach_projection
+from ops.errors import InputError
 from ops.identity import encode, fingerprint
 from ops.stage import Check, Execution, Inputs, StageResult, one
 from ops.train.distributed import world
 from ops.train.loop import Run, deterministic, fit
-from ops.train.objective import Distillation
 from ops.train.result import check_can_sample, checkpoint_files, digests, finish, finished, improved, load_model
 from ops.train.run import check_phases, make_validation, open_data, progress, read_batch
 from ops.train.vocabulary import FILE, check_same_size, tokenizer_files
@@ -49,6 +50,11 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
             tokenizer=vocabulary.size,
             training_set=data.vocab_size,
         )
+        if student.config.num_nextn_predict_layers > config.mtp_depths:
+            raise InputError(
+                f"DistillConfig.mtp_depths: {config.mtp_depths}, but the student has blocks for "
+                f"{student.config.num_nextn_predict_layers}: the others would learn nothing"
+            )
         teacher.requires_grad_(False)
         validation = make_validation(config, data, training_set, vocabulary, here)
 
@@ -62,7 +68,7 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
         this = Run(
             config=config,
             identity=identity,
-            objective=Distillation(student, teacher, temperature=config.temperature),
+            objective=Distillation(student, teacher, config),
             batches=batches,
             validate=validate,
             out=out,
@@ -73,6 +79,7 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
             track=progress("distill", here),
         )
         fit(this)
+        detach_projection(student)
 
         def checks(before: dict[str, Any], after: dict[str, Any]) -> list[Check]:
             kl = improved(
@@ -90,11 +97,13 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
             )
             return [kl, loss]
 
-        training = student.config.training_flops_per_token(config.seq_len)
+        depths = config.mtp_depths if student.config.num_nextn_predict_layers else 0
+        training = student.config.training_flops_per_token(config.seq_len, mtp_depths=depths)
+        reading = 0 if config.loss.kind == "cross_entropy" else teacher.config.flops_per_token(config.seq_len)
         return finish(
             this,
             tokenizer=tokenizer,
-            flops_per_token=training + teacher.config.flops_per_token(config.seq_len),
+            flops_per_token=training + reading,
             checks=checks,
             summary={"teacher_validation": teacher_validation},
         )

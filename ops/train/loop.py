@@ -186,10 +186,11 @@ def _update(run: Run, objective: nn.Module, optimizer: AdamW, step: int) -> dict
             input_ids, labels, seq_idx = (
                 torch.from_numpy(array[part]).to(device) for array in (batch.input_ids, batch.labels, batch.seq_idx)
             )
+            of_part = {name: torch.from_numpy(array[part]).to(device) for name, array in batch.more.items()}
             more = start + size < rows and isinstance(objective, DistributedDataParallel)
             with objective.no_sync() if more else nullcontext():  # type: ignore[union-attr]
                 with run.precision():
-                    total, reported = objective(input_ids, labels, seq_idx)
+                    total, reported = objective(input_ids, labels, seq_idx, **of_part)
                 # DistributedDataParallel averages over processes, hence the factor.
                 (total * (world.size / labelled)).backward()
             loss += reported.double()

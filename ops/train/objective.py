@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from kernels.linear_loss import CHUNK_LOGITS, linear_cross_entropy, linear_kl
+from kernels.linear_loss import CHUNK_LOGITS, linear_cross_entropy
 from model.hybrid import HybridLM
 from ops.data.token_data import IGNORED
 
@@ -19,8 +19,10 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids_BL: Tensor, labels_BL: Tensor, seq_idx_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """(what to differentiate, what to report), each a sum over the labelled tokens in nats."""
+    def forward(
+        self, input_ids_BL: Tensor, labels_BL: Tensor, seq_idx_BL: Tensor, **more: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(what to differentiate, what to report), each a sum over the labelled tokens; `more` is that of the batch."""
         raise NotImplementedError
 
 
@@ -37,13 +39,11 @@ class CrossEntropy(Objective):
         self.mtp_depths = mtp_depths if model.mtp is not None else 0
         self.mtp_loss_scale = mtp_loss_scale
 
-    def forward(self, input_ids_BL: Tensor, labels_BL: Tensor, seq_idx_BL: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, input_ids_BL: Tensor, labels_BL: Tensor, seq_idx_BL: Tensor, **more: Tensor
+    ) -> tuple[Tensor, Tensor]:
         hidden_BLD = self.model.hidden_states(input_ids_BL, seq_idx_BL=seq_idx_BL)
-        further = []
-        if self.mtp_depths:
-            further = self.model.mtp_hidden_states(
-                hidden_BLD, input_ids_BL, depths=self.mtp_depths, seq_idx_BL=seq_idx_BL
-            )
+        further = later_losses(self.model, hidden_BLD, input_ids_BL, labels_BL, seq_idx_BL, depths=self.mtp_depths)
         hidden_TD = hidden_BLD.flatten(0, 1)
         weight_VD, labels_T = self.model.lm_head.weight, labels_BL.flatten()
         with loss_precision():
@@ -51,45 +51,30 @@ class CrossEntropy(Objective):
             total = loss
             if self.z_loss:
                 total = total + self.z_loss * squared_logsumexp(hidden_TD, weight_VD, labels_T != IGNORED)
-            for depth, further_BLD in enumerate(further, start=1):
-                later_T = later_labels(labels_BL, seq_idx_BL, depth).flatten()
-                term, _ = linear_cross_entropy(further_BLD.flatten(0, 1), weight_VD, later_T, ignore_index=IGNORED)
+            for term in further:
                 total = total + self.mtp_loss_scale / self.mtp_depths * term
         return total, loss.detach()
-
-
-class Distillation(Objective):
-    """Forward KL from the teacher's distribution to the student's, over the whole vocabulary and nothing else.
-
-    Minitron (arXiv 2407.14679, section 4): forward KL on all logits at temperature 1 is best, a cross-entropy term
-    on top of it hurts.
-    """
-
-    def __init__(self, student: HybridLM, teacher: HybridLM, *, temperature: float) -> None:
-        super().__init__(student)
-        self.teacher = (teacher,)  # in a tuple, so that it is no submodule: it has nothing to learn
-        self.temperature = temperature
-
-    def forward(self, input_ids_BL: Tensor, labels_BL: Tensor, seq_idx_BL: Tensor) -> tuple[Tensor, Tensor]:
-        (teacher,) = self.teacher
-        with torch.no_grad():
-            teacher_hidden_BLD = teacher.hidden_states(input_ids_BL, seq_idx_BL=seq_idx_BL)
-        hidden_BLD = self.model.hidden_states(input_ids_BL, seq_idx_BL=seq_idx_BL)
-        with loss_precision():
-            loss, _ = linear_kl(
-                hidden_BLD.flatten(0, 1),
-                self.model.lm_head.weight,
-                teacher_hidden_BLD.flatten(0, 1),
-                teacher.lm_head.weight,
-                temperature=self.temperature,
-                mask_T=(labels_BL != IGNORED).flatten(),
-            )
-        return loss, loss.detach()
 
 
 def loss_precision() -> torch.autocast:
     """Losses on a CPU stay in float32 in every precision: their kernels there have no other."""
     return torch.autocast("cpu", enabled=False)
+
+
+def later_losses(
+    model: HybridLM, hidden_BLD: Tensor, input_ids_BL: Tensor, labels_BL: Tensor, seq_idx_BL: Tensor, *, depths: int
+) -> list[Tensor]:
+    """Cross-entropy of each of the `depths` multi-token predictions behind the next one, summed over tokens in nats."""
+    if not depths:
+        return []
+    further = model.mtp_hidden_states(hidden_BLD, input_ids_BL, depths=depths, seq_idx_BL=seq_idx_BL)
+    losses = []
+    for depth, further_BLD in enumerate(further, start=1):
+        later_T = later_labels(labels_BL, seq_idx_BL, depth).flatten()
+        with loss_precision():
+            flat_TD = further_BLD.flatten(0, 1)
+            losses.append(linear_cross_entropy(flat_TD, model.lm_head.weight, later_T, ignore_index=IGNORED)[0])
+    return losses
 
 
 def later_labels(labels_BL: Tensor, seq_idx_BL: Tensor, depth: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.hybrid import HybridLM
 from ops.data import TokenData
-from ops.distill.config import DistillConfig
+from ops.distill.config import DistillConfig, IntermediateConfig, LossConfig
 from ops.distill.run import run
 from ops.errors import InputError
 from ops.stage import Execution
@@ -117,7 +117,21 @@ def test_a_damaged_teacher_is_named(inputs, tmp_path):
 def test_defaults_are_minitrons():
     config = DistillConfig()
     assert (config.temperature, config.phase, config.schedule.decay_shape) == (1.0, 2, "cosine")
-    with pytest.raises(InputError, match="temperature"):
-        DistillConfig(temperature=0.0)
-    with pytest.raises(InputError, match="phase"):
-        DistillConfig(phase=3)
+    assert config.loss == LossConfig(kind="forward_kl", ce_weight=0.0, intermediate=None)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DistillConfig(temperature=0.0), "temperature"),
+        (lambda: DistillConfig(temperature=2.0, loss=LossConfig(kind="mse")), "mse knows none"),
+        (lambda: DistillConfig(phase=3), "phase"),
+        (lambda: LossConfig(kind="best"), "'best' is not one of forward_kl"),  # type: ignore[arg-type]
+        (lambda: LossConfig(kind="cross_entropy", ce_weight=1.0), "goes without"),
+        (lambda: LossConfig(top_k=0), "top_k"),
+        (lambda: IntermediateConfig(student_states=(1,), teacher_states=(1, 2)), "as many"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()

@@ -1,0 +1,305 @@
+"""Distillation losses on the outputs of two projections to the vocabulary, without the logits of all tokens at once.
+
+With student logits z, teacher logits u, temperature T, q = softmax(z / T), p = softmax(u / T), per token:
+
+| kind       | value                                                                                      |
+|------------|--------------------------------------------------------------------------------------------|
+| forward_kl | sum p (log p - log q)                                                                      |
+| reverse_kl | sum q (log q - log p)                                                                      |
+| mse        | mean over the vocabulary of (z - u)^2                                                      |
+| cosine     | 1 - z u / (|z| |u|)                                                                        |
+| top_k_kl   | forward KL over the teacher's k most likely tokens. `tail="renormalise"`: both             |
+|            | distributions are renormalised over these; `"bucket"`: all others together are one outcome |
+
+`top_k_kl` is `forward_kl` at k = V, with either tail. `mse` and `cosine` know no temperature, and no factor T^2 is
+applied. `ce_weight` adds so many times the cross-entropy of the labels, at temperature 1, from the same logits.
+
+Each kind gives the gradient of its logits in closed form beside its value, so that a chunk of tokens goes through the
+vocabulary once (see kernels.linear_loss). Shape suffixes: T tokens, C tokens of a chunk, D student width, E teacher
+width, V vocabulary, K tokens kept of the vocabulary.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import cosine_similarity, cross_entropy, log_softmax
+
+from kernels.dispatch import Operation
+from kernels.linear_loss import (
+    _Accumulator,
+    _check_projection,
+    _chunks,
+    _default_chunk,
+    _logits,
+    _scaled_gradients,
+)
+
+Kind = Literal["forward_kl", "reverse_kl", "mse", "cosine", "top_k_kl"]
+Tail = Literal["renormalise", "bucket"]
+KINDS: tuple[Kind, ...] = ("forward_kl", "reverse_kl", "mse", "cosine", "top_k_kl")
+TAILS: tuple[Tail, ...] = ("renormalise", "bucket")
+
+NO_MASS = -1e4
+"""Log of a probability that is 0 in every type, and yet a number to multiply it by."""
+
+DISTILLATION: Operation[Callable[..., tuple[Tensor, Tensor]]] = Operation("linear_distillation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """Which loss, see the table above."""
+
+    kind: Kind = "forward_kl"
+    temperature: float = 1.0
+    top_k: int = 0
+    tail: Tail = "renormalise"
+    ce_weight: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseTeacher:
+    """A teacher as its last hidden states and output projection."""
+
+    hidden_TE: Tensor
+    weight_VE: Tensor
+
+    def of(self, part: slice) -> Tensor:
+        """Logits of a chunk."""
+        return _logits(self.hidden_TE[part], self.weight_VE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopK:
+    """A teacher's most likely tokens: their ids, their log-probabilities, and the log of what all others have."""
+
+    ids_TK: Tensor
+    log_probs_TK: Tensor
+    log_tail_T: Tensor
+
+    def of(self, part: slice) -> "TopK":
+        """The same of a chunk."""
+        return TopK(ids_TK=self.ids_TK[part], log_probs_TK=self.log_probs_TK[part], log_tail_T=self.log_tail_T[part])
+
+
+Teacher = DenseTeacher | TopK
+
+
+def linear_distillation(
+    hidden_TD: Tensor,
+    weight_VD: Tensor,
+    teacher: Teacher,
+    target_T: Tensor,
+    *,
+    loss: Loss,
+    ignore_index: int = -100,
+    chunk_size: int | None = None,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """(what to differentiate, the divergence from the teacher in it), each a sum over the tokens whose target is not
+    `ignore_index`. Differentiable once in the student's hidden and weight; the teacher gets no gradient.
+
+    A `TopK` teacher serves `top_k_kl` at temperature 1 alone. Raises ValueError where shapes do not fit, a target lies
+    outside the vocabulary, or the loss makes no sense.
+    """
+    _check_projection("hidden_TD", hidden_TD, weight_VD)
+    _check(hidden_TD, weight_VD, teacher, target_T, loss)
+    counted_T = target_T != ignore_index
+    outside = counted_T & ((target_T < 0) | (target_T >= weight_VD.shape[0]))
+    if bool(outside.any()):
+        raise ValueError(f"target_T holds {int(target_T[outside][0])}, outside the vocabulary of {weight_VD.shape[0]}")
+    function = DISTILLATION.select(backend, hidden_TD.device, hidden_TD.dtype, weight_VD.dtype)
+    size = chunk_size or _default_chunk(weight_VD)
+    return function(hidden_TD, weight_VD, teacher, target_T.masked_fill(~counted_T, -1), loss, size)
+
+
+def _check(hidden_TD: Tensor, weight_VD: Tensor, teacher: Teacher, target_T: Tensor, loss: Loss) -> None:
+    tokens, vocabulary = hidden_TD.shape[0], weight_VD.shape[0]
+    if loss.kind not in KINDS or loss.tail not in TAILS:
+        raise ValueError(f"no loss {loss.kind!r} with tail {loss.tail!r}; there are {KINDS} and {TAILS}")
+    if not loss.temperature > 0 or not loss.ce_weight >= 0:
+        raise ValueError(f"temperature must be positive and ce_weight at least 0, got {loss}")
+    if target_T.shape != (tokens,):
+        raise ValueError(f"target_T has shape {tuple(target_T.shape)} for {tokens} tokens")
+    if isinstance(teacher, TopK):
+        if loss.kind != "top_k_kl" or loss.temperature != 1:
+            raise ValueError(f"the most likely tokens alone serve top_k_kl at temperature 1, not {loss}")
+        found = len(teacher.ids_TK), len(teacher.log_probs_TK), len(teacher.log_tail_T)
+        if set(found) != {tokens}:
+            raise ValueError(f"teacher has {found} tokens, student {tokens}")
+        return
+    _check_projection("teacher hidden_TE", teacher.hidden_TE, teacher.weight_VE)
+    if teacher.hidden_TE.shape[0] != tokens:
+        raise ValueError(f"teacher has {teacher.hidden_TE.shape[0]} tokens, student {tokens}")
+    if teacher.weight_VE.shape[0] != vocabulary:
+        raise ValueError(f"teacher has {teacher.weight_VE.shape[0]} logits, student {vocabulary}")
+    if loss.kind == "top_k_kl" and not 1 <= loss.top_k <= vocabulary:
+        raise ValueError(f"top_k must be 1 to the vocabulary of {vocabulary}, got {loss.top_k}")
+
+
+@torch.no_grad()
+def most_likely(logits_CV: Tensor, k: int, *, temperature: float = 1.0) -> TopK:
+    """The k most likely tokens of each row, the most likely first."""
+    log_probs_CV = log_softmax(logits_CV / temperature, dim=-1)
+    log_probs_CK, ids_CK = log_probs_CV.topk(k, dim=-1)
+    log_tail_C = log_probs_CV.scatter_(1, ids_CK, -torch.inf).logsumexp(-1)
+    return TopK(ids_TK=ids_CK, log_probs_TK=log_probs_CK, log_tail_T=log_tail_C)
+
+
+# The oracle: whole logits, torch's own derivatives.
+
+
+def _reference(z_TV: Tensor, teacher: Tensor | TopK, loss: Loss) -> Tensor:
+    if loss.kind == "top_k_kl":
+        if isinstance(teacher, Tensor):
+            teacher = most_likely(teacher, loss.top_k, temperature=loss.temperature)
+        z_TK = (z_TV / loss.temperature).gather(1, teacher.ids_TK)
+        if loss.tail == "renormalise":
+            log_p_TK, log_q_TK = teacher.log_probs_TK.log_softmax(-1), z_TK.log_softmax(-1)
+            return (log_p_TK.exp() * (log_p_TK - log_q_TK)).sum(-1)
+        log_q_TV = log_softmax(z_TV / loss.temperature, dim=-1)
+        value_T = (teacher.log_probs_TK.exp() * (teacher.log_probs_TK - log_q_TV.gather(1, teacher.ids_TK))).sum(-1)
+        if teacher.ids_TK.shape[1] < z_TV.shape[1]:
+            log_rest_T = log_q_TV.scatter(1, teacher.ids_TK, -torch.inf).logsumexp(-1)
+            log_tail_T = teacher.log_tail_T.clamp(min=NO_MASS)
+            value_T = value_T + log_tail_T.exp() * (log_tail_T - log_rest_T)
+        return value_T
+    assert isinstance(teacher, Tensor)
+    if loss.kind == "mse":
+        return (z_TV - teacher).square().mean(-1)
+    if loss.kind == "cosine":
+        return 1 - cosine_similarity(z_TV, teacher, dim=-1, eps=0.0)
+    log_q_TV, log_p_TV = (log_softmax(value / loss.temperature, dim=-1) for value in (z_TV, teacher))
+    if loss.kind == "reverse_kl":
+        return (log_q_TV.exp() * (log_q_TV - log_p_TV)).sum(-1)
+    return (log_p_TV.exp() * (log_p_TV - log_q_TV)).sum(-1)
+
+
+@DISTILLATION.register("ref")
+def _distillation_ref(hidden_TD, weight_VD, teacher, target_T, loss, size):
+    z_TV = _logits(hidden_TD, weight_VD)
+    with torch.no_grad():
+        seen = teacher.of(slice(None))
+    divergence = _reference(z_TV, seen, loss)[target_T >= 0].sum()
+    entropy = cross_entropy(z_TV, target_T, ignore_index=-1, reduction="sum")
+    return divergence + loss.ce_weight * entropy, divergence.detach()
+
+
+# Chunks: (losses_C, the gradient of the logits as grad_CV); `z_CV` may be overwritten.
+
+Chunk = tuple[Tensor, Tensor]
+
+
+def _forward_kl(z_CV: Tensor, u_CV: Tensor, temperature: float) -> Chunk:
+    log_q_CV, log_p_CV = (log_softmax(value.div_(temperature), dim=-1) for value in (z_CV, u_CV))
+    p_CV = log_p_CV.exp()
+    losses_C = log_p_CV.sub_(log_q_CV).mul_(p_CV).sum(-1)
+    return losses_C, log_q_CV.exp_().sub_(p_CV).div_(temperature)
+
+
+def _reverse_kl(z_CV: Tensor, u_CV: Tensor, temperature: float) -> Chunk:
+    log_q_CV, log_p_CV = (log_softmax(value.div_(temperature), dim=-1) for value in (z_CV, u_CV))
+    difference_CV = log_p_CV.neg_().add_(log_q_CV)
+    q_CV = log_q_CV.exp_()
+    losses_C = (difference_CV * q_CV).sum(-1)
+    return losses_C, difference_CV.sub_(losses_C[:, None]).mul_(q_CV).div_(temperature)
+
+
+def _mse(z_CV: Tensor, u_CV: Tensor) -> Chunk:
+    difference_CV = z_CV.sub_(u_CV)
+    vocabulary = difference_CV.shape[1]
+    return difference_CV.square().sum(-1) / vocabulary, difference_CV.mul_(2 / vocabulary)
+
+
+def _cosine(z_CV: Tensor, u_CV: Tensor) -> Chunk:
+    norm_C1 = z_CV.norm(dim=-1, keepdim=True)
+    z_CV, u_CV = z_CV.div_(norm_C1), u_CV.div_(u_CV.norm(dim=-1, keepdim=True))
+    cosine_C1 = (z_CV * u_CV).sum(-1, keepdim=True)
+    return 1 - cosine_C1.squeeze(1), z_CV.mul_(cosine_C1).sub_(u_CV).div_(norm_C1)
+
+
+def _top_k_kl(z_CV: Tensor, top: TopK, loss: Loss) -> Chunk:
+    z_CV = z_CV.div_(loss.temperature)
+    log_p_CK = top.log_probs_TK.to(z_CV.dtype)
+    if loss.tail == "renormalise":
+        log_p_CK = log_p_CK.log_softmax(-1)
+        log_q_CK = z_CV.gather(1, top.ids_TK).log_softmax(-1)
+        p_CK = log_p_CK.exp()
+        losses_C = (p_CK * (log_p_CK - log_q_CK)).sum(-1)
+        grad_CV = z_CV.zero_().scatter_(1, top.ids_TK, log_q_CK.exp().sub_(p_CK))
+        return losses_C, grad_CV.div_(loss.temperature)
+    log_q_CV = log_softmax(z_CV, dim=-1)
+    log_q_CK = log_q_CV.gather(1, top.ids_TK)
+    p_CK = log_p_CK.exp()
+    losses_C = (p_CK * (log_p_CK - log_q_CK)).sum(-1)
+    log_tail_C = top.log_tail_T.to(z_CV.dtype).clamp(min=NO_MASS)
+    q_CV = log_q_CV.exp()
+    if log_p_CK.shape[1] < z_CV.shape[1]:
+        log_rest_C = log_q_CV.scatter_(1, top.ids_TK, -torch.inf).logsumexp(-1)
+        excess_C = log_tail_C - log_rest_C
+        losses_C = losses_C + log_tail_C.exp() * excess_C
+        q_CV.mul_(1 - excess_C.exp()[:, None])
+    grad_CV = q_CV.scatter_(1, top.ids_TK, log_q_CK.exp().sub_(p_CK))
+    return losses_C, grad_CV.div_(loss.temperature)
+
+
+def _divergence(z_CV: Tensor, teacher: Tensor | TopK, loss: Loss) -> Chunk:
+    if loss.kind == "top_k_kl":
+        if isinstance(teacher, Tensor):
+            teacher = most_likely(teacher, loss.top_k, temperature=loss.temperature)
+        return _top_k_kl(z_CV, teacher, loss)
+    assert isinstance(teacher, Tensor)
+    if loss.kind == "mse":
+        return _mse(z_CV, teacher)
+    if loss.kind == "cosine":
+        return _cosine(z_CV, teacher)
+    function = _reverse_kl if loss.kind == "reverse_kl" else _forward_kl
+    return function(z_CV, teacher, loss.temperature)
+
+
+def _cross_entropy(z_CV: Tensor, target_C: Tensor) -> Chunk:
+    target_C1 = target_C.clamp(min=0)[:, None]
+    log_q_CV = log_softmax(z_CV, dim=-1)
+    losses_C = -log_q_CV.gather(1, target_C1).squeeze(1)
+    grad_CV = log_q_CV.exp_()
+    return losses_C, grad_CV.scatter_add_(1, target_C1, grad_CV.new_full(target_C1.shape, -1.0))
+
+
+class _Chunked(Function):
+    @staticmethod
+    def forward(ctx, hidden_TD, weight_VD, teacher, target_T, loss, size):
+        wanted = ctx.needs_input_grad[:2]
+        gradients = _Accumulator(hidden_TD, weight_VD, wanted)
+        dtype = torch.promote_types(hidden_TD.dtype, torch.float32)
+        total, divergence = (torch.zeros((), dtype=dtype, device=hidden_TD.device) for _ in range(2))
+        for part in _chunks(hidden_TD.shape[0], size):
+            z_CV, counted_C = _logits(hidden_TD[part], weight_VD), target_T[part] >= 0
+            entropy = _cross_entropy(z_CV, target_T[part]) if loss.ce_weight else None
+            losses_C, grad_CV = _divergence(z_CV, teacher.of(part), loss)
+            divergence += losses_C[counted_C].sum()
+            if entropy is not None:
+                total += loss.ce_weight * entropy[0][counted_C].sum()
+                grad_CV.add_(entropy[1], alpha=loss.ce_weight)
+            if any(wanted):
+                gradients.add(part, grad_CV.masked_fill_(~counted_C[:, None], 0.0))
+        ctx.save_for_backward(gradients.grad_hidden_TD, gradients.grad_weight_VD)
+        ctx.weight_dtype = weight_VD.dtype
+        total += divergence
+        ctx.mark_non_differentiable(divergence)
+        return total, divergence
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_total, _):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return *_scaled_gradients(ctx, grad_total), None, None, None, None
+
+
+@DISTILLATION.register("torch")
+def _distillation_torch(hidden_TD, weight_VD, teacher, target_T, loss, size):
+    if isinstance(teacher, DenseTeacher):
+        teacher = DenseTeacher(hidden_TE=teacher.hidden_TE.detach(), weight_VE=teacher.weight_VE.detach())
+    return _Chunked.apply(hidden_TD, weight_VD, teacher, target_T, loss, size)
