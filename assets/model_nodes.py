@@ -51,7 +51,7 @@ def compress_nodes(recipe: Recipe) -> list[Node]:
         Node(
             asset="importance",
             group="compress",
-            stage=Stage(package="ops.importance", version="2"),
+            stage=Stage(package="ops.importance", version="3", distributed=True),
             config=recipe.importance,
             deps={"teacher": ("teacher",), **DATA},
             checks=("finite",),

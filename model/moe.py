@@ -4,8 +4,9 @@ Shape suffixes: B batch, L length, T = B * L tokens, D model width, X width of t
 N experts, K chosen experts of a token, F = T * K rows of work, in the order of tokens or sorted by expert.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -119,6 +120,22 @@ def _grouped_linear(x_FI: Tensor, weight_NOI: Tensor, counts: list[int]) -> Tens
     return y
 
 
+@dataclass(frozen=True)
+class RoutedRows:
+    """What the experts did in a forward pass: a row for each token and each of its experts, sorted by expert, an
+    expert's rows in the order of its tokens."""
+
+    experts_F: Tensor
+    tokens_F: Tensor
+    weights_F: Tensor
+    """What the router weighs the row's output with."""
+
+    inner_FM: Tensor
+    """Input of `down_proj`."""
+
+    output_FX: Tensor
+
+
 class Experts(nn.Module):
     """Squared-ReLU networks without gate or bias, their matrices stacked: `up_proj` (N, M, X), `down_proj` (N, X, M).
 
@@ -130,6 +147,8 @@ class Experts(nn.Module):
         experts, inner, outer = config.n_routed_experts, config.moe_intermediate_size, config.expert_dim
         self.up_proj = nn.Parameter(torch.empty(experts, inner, outer))
         self.down_proj = nn.Parameter(torch.empty(experts, outer, inner))
+        self.watch: Callable[[RoutedRows], None] | None = None
+        """Called in every forward pass with what the experts did."""
 
     def forward(self, x_TX: Tensor, weights_TK: Tensor, experts_TK: Tensor) -> tuple[Tensor, Tensor]:
         """(the weighted sum y_TX of what the chosen experts make of each token, tokens of each expert counts_N).
@@ -145,6 +164,9 @@ class Experts(nn.Module):
         rows_FX = _gather(x_TX, order_F, inverse_F, copies)
         inner_FM = relu(_grouped_linear(rows_FX, self.up_proj, counts)).square()
         done_FX = _grouped_linear(inner_FM, self.down_proj, counts)
+        if self.watch is not None:
+            weights_F = weights_TK.flatten().index_select(0, order_F)
+            self.watch(RoutedRows(sorted_F, order_F // copies, weights_F, inner_FM, done_FX))
         y_TKX = _gather(done_FX, inverse_F, order_F, 1).unflatten(0, (-1, copies))
         return (weights_TK[:, None].to(y_TKX.dtype) @ y_TKX).squeeze(1), counts_N
 

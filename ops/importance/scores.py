@@ -1,10 +1,11 @@
 """The importance artefact as pruning reads it: which channels, heads and layers to keep.
 
-`importance.safetensors` (float64): `layers.{i}.{statistic}` as in ops.importance.activations, `d_model` (their sum
-over layers), and per layer `depth.block_influence`, `depth.lm_loss` (nats per token more without the layer),
-`depth.logit_mse` (one shot), `depth.removal_rank` (0: removed first by iterative logit error), `depth.removal_error`.
+`importance.safetensors` (float64): `layers.{i}.{statistic}` and `mtp.{i}.{statistic}` as in
+ops.importance.activations, `d_model` (the sum over `layers`), and per layer `depth.block_influence`, `depth.lm_loss`
+(nats per token more without the layer), `depth.logit_mse` (one shot), `depth.removal_rank` (0: removed first by
+iterative logit error), `depth.removal_error`.
 
-Shape suffixes: H heads, P head dim.
+Shape suffixes: H heads, P head dim, N experts.
 """
 
 from collections.abc import Mapping
@@ -18,13 +19,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from model.config import HybridConfig
-from model.slicing import LAYER_AXES, WidthScores
+from model.slicing import WidthScores, layer_axes, score_shape
 from ops.errors import InputError
+from ops.importance.activations import EXPERT_STATISTICS
 
 TENSORS = "importance.safetensors"
 SUMMARY = "importance.json"
 
 MambaHeadScore = Literal["contribution", "x_score"]
+ExpertScore = Literal["reap", "ean_mean", "weighted_ean_sum"]
 LayerScore = Literal["iterative_mse", "logit_mse", "lm_loss", "block_influence"]
 LAYER_TENSORS: dict[str, str] = {
     "iterative_mse": "depth.removal_rank",
@@ -65,30 +68,57 @@ class Importance:
         *,
         mamba_head_score: MambaHeadScore = "contribution",
         mamba_head_dim: int | None = None,
+        expert_score: ExpertScore = "reap",
     ) -> WidthScores:
-        """Score vectors for `model.slicing.sort_maps`.
+        """Score tensors for `model.slicing.sort_maps`.
 
         `contribution` ranks Mamba heads by E||W_out[:, h] y_h|| and their shared channels by the root of the sum over
         heads of (E|y_hp| ||W_out[:, hp]||)^2. `x_score` is the rule of Minitron-SSM (arXiv 2504.11409, section 2.2):
         channels by the norm of their x scores over heads, then heads by the norm over the `mamba_head_dim` best
         channels (None: all).
+
+        `reap` ranks experts by the mean of router's weight times output's norm over the tokens that they get (REAP,
+        arXiv 2510.13999), `ean_mean` by the mean norm alone, `weighted_ean_sum` by the sum of REAP's products, which
+        favours experts that get many tokens.
         """
-        layers = []
-        for index, letter in enumerate(config.pattern):
-            prefix = f"layers.{index}"
-            if letter != "M":
-                layers.append({axis: self.tensors[f"{prefix}.{axis}"] for axis in LAYER_AXES[letter]})
-                continue
-            if mamba_head_score == "contribution":
-                channels_P = self.tensors[f"{prefix}.mamba_channel_contribution"].norm(dim=0)
-                heads_H = self.tensors[f"{prefix}.mamba_contribution"]
-            else:
-                scores_HP = self.tensors[f"{prefix}.mamba_x"]
-                channels_P = scores_HP.norm(dim=0)
-                best = channels_P.sort(descending=True, stable=True).indices[:mamba_head_dim]
-                heads_H = scores_HP[:, best].norm(dim=1)
-            layers.append({"mamba_num_heads": heads_H, "mamba_head_dim": channels_P})
-        return WidthScores(d_model=self.tensors["d_model"], layers=layers)
+
+        def layers(part: str, pattern: str) -> list[dict[str, Tensor]]:
+            found = []
+            for index, letter in enumerate(pattern):
+                prefix = f"{part}.{index}"
+                if letter == "M":
+                    found.append(self._mamba(prefix, mamba_head_score, mamba_head_dim))
+                    continue
+                axes = [axis for axis in layer_axes(config, letter) if axis != "n_routed_experts"]
+                found.append({axis: self.tensors[f"{prefix}.{axis}"] for axis in axes})
+                if letter == "E":
+                    found[-1]["n_routed_experts"] = self._experts(prefix, expert_score)
+            return found
+
+        return WidthScores(
+            d_model=self.tensors["d_model"],
+            layers=layers("layers", config.pattern),
+            mtp=layers("mtp", config.mtp_pattern),
+        )
+
+    def _mamba(self, prefix: str, score: MambaHeadScore, head_dim: int | None) -> dict[str, Tensor]:
+        if score == "contribution":
+            channels_P = self.tensors[f"{prefix}.mamba_channel_contribution"].norm(dim=0)
+            heads_H = self.tensors[f"{prefix}.mamba_contribution"]
+        else:
+            scores_HP = self.tensors[f"{prefix}.mamba_x"]
+            channels_P = scores_HP.norm(dim=0)
+            best = channels_P.sort(descending=True, stable=True).indices[:head_dim]
+            heads_H = scores_HP[:, best].norm(dim=1)
+        return {"mamba_num_heads": heads_H, "mamba_head_dim": channels_P}
+
+    def _experts(self, prefix: str, score: ExpertScore) -> Tensor:
+        """An expert without a token scores 0."""
+        if score == "weighted_ean_sum":
+            return self.tensors[f"{prefix}.expert_weighted_norm"]
+        name = "expert_weighted_norm" if score == "reap" else "expert_norm"
+        frequency_N = self.tensors[f"{prefix}.expert_frequency"]
+        return torch.where(frequency_N > 0, self.tensors[f"{prefix}.{name}"] / frequency_N.clamp(min=1e-300), 0.0)
 
     def removal_order(self, score: LayerScore = "iterative_mse") -> list[int]:
         """All layers, the one to be removed first in front."""
@@ -98,19 +128,21 @@ class Importance:
 def expected_shapes(config: HybridConfig) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor that `importance.safetensors` of such a network holds."""
     heads, channels = config.mamba_num_heads, config.mamba_head_dim
-    by_letter: dict[str, dict[str, tuple[int, ...]]] = {
-        "M": {
-            "mamba_x": (heads, channels),
-            "mamba_contribution": (heads,),
-            "mamba_channel_contribution": (heads, channels),
-        },
-        "-": {"intermediate_size": (config.intermediate_size,)},
-        "*": {"num_attention_heads": (config.num_attention_heads,)},
+    mamba = {
+        "mamba_x": (heads, channels),
+        "mamba_contribution": (heads,),
+        "mamba_channel_contribution": (heads, channels),
     }
     shapes: dict[str, tuple[int, ...]] = {"d_model": (config.d_model,)}
-    for index, letter in enumerate(config.pattern):
-        for name, shape in {"d_model": (config.d_model,), **by_letter[letter]}.items():
-            shapes[f"layers.{index}.{name}"] = shape
+    for part, pattern in (("layers", config.pattern), ("mtp", config.mtp_pattern)):
+        for index, letter in enumerate(pattern):
+            own = {axis: score_shape(config, axis) for axis in layer_axes(config, letter)}
+            if letter == "M":
+                own = mamba
+            if letter == "E":
+                own |= dict.fromkeys(EXPERT_STATISTICS, own.pop("n_routed_experts"))
+            for name, shape in {"d_model": (config.d_model,), **own}.items():
+                shapes[f"{part}.{index}.{name}"] = shape
     for name in ("block_influence", "lm_loss", "logit_mse", "removal_rank", "removal_error"):
         shapes[f"depth.{name}"] = (config.num_layers,)
     return shapes

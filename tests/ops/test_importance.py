@@ -2,6 +2,8 @@
 
 import copy
 import math
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,17 +17,32 @@ from torch import Tensor, nn
 
 from model.checkpoint import save_checkpoint
 from model.hybrid import HybridLM
+from model.slicing import layer_axes, sort_maps
 from ops.errors import InputError
 from ops.importance import run as stage
-from ops.importance.activations import Statistics
+from ops.importance import width
 from ops.importance.config import ImportanceConfig
 from ops.importance.depth import CalibrationBatch, removal_errors, removal_losses
 from ops.importance.scores import Importance, expected_shapes
+from ops.importance.statistics import Statistics
+from ops.importance.width import collect
 from ops.stage import Execution
 from tests.ops.training_inputs import tiny_model, write_inputs
 
 ONE = Execution(threads=1)
 CONFIG = replace(tiny_model(320, pattern="M*-M-"), num_attention_heads=4, num_key_value_heads=2, head_dim=8)
+
+
+EXPERTS: dict[str, Any] = {
+    "pattern": "ME*E",
+    "n_routed_experts": 6,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 12,
+    "moe_shared_expert_intermediate_size": 16,
+    "routed_scaling_factor": 2.5,
+    "num_nextn_predict_layers": 2,
+    "mtp_hybrid_override_pattern": "*E",
+}
 
 
 def random_teacher(seed: int = 3, **changes: Any) -> HybridLM:
@@ -63,7 +80,7 @@ def pack(rows: list[list[Tensor]], *, pad_to: int | None = None) -> CalibrationB
 
 def scores_of(model: HybridLM, batches: list[CalibrationBatch]) -> dict[str, Tensor]:
     statistics = Statistics()
-    for _ in stage.collect(model, statistics, batches):
+    for _ in collect(model, statistics, batches):
         pass
     return statistics.finish()
 
@@ -72,45 +89,96 @@ def scores_of(model: HybridLM, batches: list[CalibrationBatch]) -> dict[str, Ten
 def reference(model: HybridLM, documents: list[Tensor]) -> dict[str, Tensor]:
     """Every score by its definition, a document at a time."""
     config = model.config
-    squares: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
-    sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
+    squares: dict[str, Any] = defaultdict(float)
+    sums: dict[str, Any] = defaultdict(float)
+    tokens: dict[str, int] = defaultdict(int)
+
+    def see(name: str, letter: str, block: Any, x_LD: Tensor, end: int | None = None) -> Tensor:
+        normed, mixer = block.norm(x_LD), block.mixer
+        seen = {"d_model": normed[0]}
+        bare = copy.deepcopy(mixer)
+        bare.out_proj = bare.o_proj = bare.down_proj = nn.Identity()
+        y_LI = bare(normed)[0]
+        if letter == "-":
+            seen["intermediate_size"] = torch.relu(normed[0] @ mixer.up_proj.weight.T) ** 2
+        if letter == "*":
+            seen["num_attention_heads"] = torch.stack([head.norm(dim=-1) for head in y_LI.split(8, dim=-1)], dim=1)
+        if letter == "M":
+            x_LI = (normed[0] @ mixer.in_proj.weight.T)[:, config.d_inner : 2 * config.d_inner]
+            seen["mamba_x"] = x_LI.reshape(-1, 4, 8)
+            per_head, per_channel = torch.zeros(4), torch.zeros(4, 8)
+            for head in range(4):
+                columns = slice(8 * head, 8 * head + 8)
+                weight = mixer.out_proj.weight[:, columns]
+                per_head[head] = (y_LI[:, columns] @ weight.T).norm(dim=-1).sum()
+                for channel in range(8):
+                    contribution = y_LI[:, 8 * head + channel, None] * weight[:, channel]
+                    per_channel[head, channel] = contribution.norm(dim=-1).sum()
+            sums[f"{name}.mamba_contribution"] += per_head
+            sums[f"{name}.mamba_channel_contribution"] += per_channel
+        if letter == "E":
+            seen |= expert_values(mixer, normed[0], name, end)
+        for statistic, value in seen.items():
+            own = value[:end]
+            if len(own):
+                squares[f"{name}.{statistic}"] += len(own) * own.abs().mean(0) ** 2
+        tokens[name] += len(x_LD[0, :end])
+        return block(x_LD)
+
+    def expert_values(mixer: Any, x_LD: Tensor, name: str, end: int | None) -> dict[str, Tensor]:
+        experts = mixer.experts
+        inner_LNM = torch.zeros(len(x_LD), config.n_routed_experts, config.moe_intermediate_size)
+        latent_LX = x_LD if config.moe_latent_size is None else mixer.fc1_latent_proj(x_LD)
+        y_LX = torch.zeros_like(latent_LX)
+        found = {name: torch.zeros(config.n_routed_experts) for name in ("frequency", "norm", "weighted_norm")}
+        for at, x_X in enumerate(latent_LX):
+            scores_N = (x_LD[at] @ mixer.gate.weight.T).sigmoid()
+            chosen = (scores_N + mixer.gate.e_score_correction_bias).topk(config.num_experts_per_tok).indices.tolist()
+            for expert in chosen:
+                weight = 2.5 * scores_N[expert] / scores_N[chosen].sum()
+                inner_M = (experts.up_proj[expert] @ x_X).relu() ** 2
+                output_X = experts.down_proj[expert] @ inner_M
+                inner_LNM[at, expert] = weight * inner_M
+                y_LX[at] += weight * output_X
+                if end is None or at < len(x_LD) + end:
+                    for statistic, value in (("frequency", 1), ("norm", output_X.norm())):
+                        found[statistic][expert] += value
+                    found["weighted_norm"][expert] += weight * output_X.norm()
+        for statistic, value in found.items():
+            sums[f"{name}.expert_{statistic}"] += value
+        seen = {
+            "moe_intermediate_size": inner_LNM,
+            "moe_shared_expert_intermediate_size": (x_LD @ mixer.shared_experts.up_proj.weight.T).relu() ** 2,
+        }
+        if config.moe_latent_size is not None:
+            seen |= {"moe_latent_input": latent_LX, "moe_latent_output": y_LX}
+        return seen
+
     for document in documents:
         x_LD = model.backbone.embeddings(document)[None]
-        n = len(document)
         blocks: list[Any] = list(model.backbone.layers)
         for index, block in enumerate(blocks):
-            name, letter = f"layers.{index}", config.pattern[index]
-            normed, mixer = block.norm(x_LD), block.mixer
-            seen = {"d_model": normed[0].abs()}
-            bare = copy.deepcopy(mixer)
-            bare.out_proj = bare.o_proj = bare.down_proj = nn.Identity()
-            y_LI = bare(normed)[0]
-            if letter == "-":
-                seen["intermediate_size"] = torch.relu(normed[0] @ mixer.up_proj.weight.T) ** 2
-            if letter == "*":
-                seen["num_attention_heads"] = torch.stack([head.norm(dim=-1) for head in y_LI.split(8, dim=-1)], dim=1)
-            if letter == "M":
-                x_LI = (normed[0] @ mixer.in_proj.weight.T)[:, config.d_inner : 2 * config.d_inner]
-                seen["mamba_x"] = x_LI.abs().reshape(n, 4, 8)
-                per_head, per_channel = torch.zeros(4), torch.zeros(4, 8)
-                for head in range(4):
-                    columns = slice(8 * head, 8 * head + 8)
-                    weight = mixer.out_proj.weight[:, columns]
-                    per_head[head] = (y_LI[:, columns] @ weight.T).norm(dim=-1).sum()
-                    for channel in range(8):
-                        contribution = y_LI[:, 8 * head + channel, None] * weight[:, channel]
-                        per_channel[head, channel] = contribution.norm(dim=-1).sum()
-                sums[f"{name}.mamba_contribution"] = sums[f"{name}.mamba_contribution"] + per_head
-                sums[f"{name}.mamba_channel_contribution"] = sums[f"{name}.mamba_channel_contribution"] + per_channel
-            for statistic, value in seen.items():
-                key = f"{name}.{statistic}"
-                squares[key] = squares[key] + n * value.mean(0) ** 2
-            out = block(x_LD)
+            name = f"layers.{index}"
+            out = see(name, config.pattern[index], block, x_LD)
             cosine = (x_LD * out).sum(-1) / (x_LD.norm(dim=-1) * out.norm(dim=-1))
-            sums[f"{name}.block_influence"] = sums[f"{name}.block_influence"] + (1 - cosine).sum()
+            sums[f"{name}.block_influence"] += (1 - cosine).sum()
             x_LD = out
-    total = sum(map(len, documents))
-    return {**{k: (v / total).sqrt() for k, v in squares.items()}, **{k: v / total for k, v in sums.items()}}
+        h_LD = model.backbone.norm_f(x_LD)
+        for depth in range(config.num_nextn_predict_layers):
+            if len(document) < depth + 2:
+                break
+            assert model.mtp is not None
+            first, last = layers = (list[Any](model.mtp.layers))[2 * depth : 2 * depth + 2]
+            later = model.backbone.embeddings(torch.cat([document[depth + 1 :], document.new_zeros(depth + 1)]))[None]
+            x_LD = first.join(later, h_LD)
+            for at, layer in enumerate(layers):
+                x_LD = see(f"mtp.{2 * depth + at}", config.mtp_pattern[2 * depth + at], layer, x_LD, -depth - 1)
+            h_LD = last.final_layernorm(x_LD)
+
+    def mean(name: str, value: Tensor) -> Tensor:
+        return value / tokens[name.rpartition(".")[0]]
+
+    return {**{k: mean(k, v).sqrt() for k, v in squares.items()}, **{k: mean(k, v) for k, v in sums.items()}}
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
@@ -119,14 +187,16 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance
         assert torch.allclose(found[name], value.double(), rtol=tolerance, atol=tolerance * float(value.max())), name
 
 
-def test_scores_are_those_of_the_documents_one_by_one() -> None:
-    model, documents = random_teacher(), make_documents([7, 30, 1, 18, 25, 40])
-    packed = [pack([documents[:3], documents[3:5]]), pack([documents[5:]])]
+@pytest.mark.parametrize("changes", [{}, EXPERTS, {**EXPERTS, "moe_latent_size": 10}], ids=["dense", "moe", "latent"])
+def test_scores_are_those_of_the_documents_one_by_one(changes: dict[str, Any]) -> None:
+    model, documents = random_teacher(**changes), make_documents([7, 30, 1, 2, 18, 25, 40])
+    packed = [pack([documents[:3], documents[3:6]]), pack([documents[6:]], pad_to=50)]
     assert_same(scores_of(model, packed), reference(model, documents), 1e-4)
 
 
-def test_scores_depend_on_neither_split_order_packing_nor_padding() -> None:
-    model = random_teacher().cast(torch.float64)
+@pytest.mark.parametrize("changes", [{}, EXPERTS], ids=["dense", "moe"])
+def test_scores_depend_on_neither_split_order_packing_nor_padding(changes: dict[str, Any]) -> None:
+    model = random_teacher(**changes).cast(torch.float64)
     documents = make_documents([7, 30, 1, 18, 25, 40])
     expected = scores_of(model, [pack([documents])])
     for batches in (
@@ -219,6 +289,17 @@ def test_the_artefact_holds_every_score(inputs: dict[str, list[Path]], tmp_path:
     assert first == int(tensors["depth.logit_mse"].argmin())
 
 
+def test_a_teacher_with_experts_and_multi_token_prediction_is_scored(
+    inputs: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    teacher = random_teacher(**EXPERTS, moe_latent_size=10)
+    save_checkpoint(teacher, tmp_path / "teacher")
+    result = stage.run(SMALL, {**inputs, "teacher": [tmp_path / "teacher"]}, tmp_path / "out", ONE)
+    assert all(check.passed for check in result.checks)
+    assert result.summary["layers"][1]["expert_weighted_norm_largest_over_mean"] > 1
+    Importance.read(tmp_path / "out", teacher.config)
+
+
 def test_fewer_steps_rank_the_rest_by_their_last_error(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
     stage.run(replace(SMALL, depth_steps=1), inputs, tmp_path, ONE)
     importance = Importance.read(tmp_path, CONFIG)
@@ -229,7 +310,7 @@ def test_fewer_steps_rank_the_rest_by_their_last_error(inputs: dict[str, list[Pa
 def test_a_killed_run_goes_on_to_the_same_bytes(
     inputs: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
-    monkeypatch.setattr(stage, "BATCHES_PER_MARK", 2)
+    monkeypatch.setattr(width, "SEGMENT", 2)
     stage.run(SMALL, inputs, tmp_path / "whole", ONE)
     done = 0
 
@@ -243,17 +324,63 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 
         return call
 
-    with monkeypatch.context() as patch:
-        patch.setattr(stage, "to_device", counted(stage.to_device))  # 6 batches of width, 2 of depth
+    with monkeypatch.context() as patch:  # 6 batches of width, 2 of depth
+        for module in (width, stage):
+            patch.setattr(module, "to_device", counted(module.to_device))
         patch.setattr(stage, "removal_errors", counted(stage.removal_errors))
         with pytest.raises(KeyboardInterrupt):
             stage.run(SMALL, inputs, tmp_path / "killed", ONE)
-    first = stage.calibration
-    steps = []
-    monkeypatch.setattr(stage, "calibration", lambda *args: steps.append(args[3:]) or first(*args))
+    made = []
+    monkeypatch.setattr(width, "to_device", lambda *args: made.append(args) or stage.to_device(*args))
     stage.run(SMALL, inputs, tmp_path / "killed", ONE)
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
-    assert steps[0] == ({1: 0, 5: 4}.get(killed_at, 6),)
+    assert len(made) == {1: 6, 5: 2}.get(killed_at, 0), "batches of finished segments are not passed again"
+
+
+def test_the_work_of_another_pass_is_refused(
+    inputs: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.delattr(stage, "removal_losses")
+        with pytest.raises(NameError):
+            stage.run(SMALL, inputs, tmp_path, ONE)
+    with pytest.raises(InputError, match="another configuration; use another output directory"):
+        stage.run(replace(SMALL, seed=1), inputs, tmp_path, ONE)
+
+
+def test_two_processes_find_the_same_bytes(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
+    stage.run(SMALL, inputs, tmp_path / "one", ONE)
+    given = [f"--input={name}={path}" for name, paths in inputs.items() for path in paths]
+    config = ["--num-samples=11", "--seq-len=48", "--batch-size=2", "--depth-num-samples=3"]
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "ops.importance"]
+    subprocess.run(
+        [sys.executable, *command, f"--out={tmp_path / 'two'}", "--threads=1", *given, *config],
+        check=True,
+        capture_output=True,
+    )
+    assert files(tmp_path / "two") == files(tmp_path / "one")
+
+
+def test_experts_are_ranked_by_what_they_do_to_their_tokens() -> None:
+    model = random_teacher(**EXPERTS, moe_latent_size=10)
+    tensors = scores_of(model, [pack([make_documents([40, 24])])])
+    tensors["layers.1.expert_frequency"] = torch.tensor([0.5, 0.1, 0.0, 0.2, 0.2, 0.0])
+    tensors["layers.1.expert_norm"] = torch.tensor([1.0, 0.3, 0.0, 0.2, 0.4, 0.0])
+    tensors["layers.1.expert_weighted_norm"] = torch.tensor([0.5, 0.2, 0.0, 0.3, 0.1, 0.0])
+    importance = Importance({**tensors, "d_model": tensors["layers.0.d_model"]})
+    expected = {
+        "reap": [1.0, 2.0, 0.0, 1.5, 0.5, 0.0],
+        "ean_mean": [2.0, 3.0, 0.0, 1.0, 2.0, 0.0],
+        "weighted_ean_sum": [0.5, 0.2, 0.0, 0.3, 0.1, 0.0],
+    }
+    for score, values in expected.items():
+        scores = importance.width_scores(model.config, expert_score=score)  # pyright: ignore[reportArgumentType]
+        assert scores.layers[1]["n_routed_experts"].tolist() == pytest.approx(values), score
+        sort_maps(model.config, scores)  # every axis has scores of its shape, those of multi-token prediction too
+        assert [sorted(layer) for layer in scores.mtp] == [
+            ["num_attention_heads"],
+            sorted(layer_axes(model.config, "E")),
+        ] * 2
 
 
 def test_inputs_that_do_not_fit_are_refused(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
@@ -261,9 +388,6 @@ def test_inputs_that_do_not_fit_are_refused(inputs: dict[str, list[Path]], tmp_p
     save_checkpoint(one_layer, tmp_path / "short")
     with pytest.raises(InputError, match="one layer"):
         stage.run(SMALL, {**inputs, "teacher": [tmp_path / "short"]}, tmp_path / "out", ONE)
-    save_checkpoint(random_teacher(num_nextn_predict_layers=1, mtp_hybrid_override_pattern="*-"), tmp_path / "mtp")
-    with pytest.raises(InputError, match="has experts or multi-token prediction"):
-        stage.run(SMALL, {**inputs, "teacher": [tmp_path / "mtp"]}, tmp_path / "out", ONE)
     save_checkpoint(random_teacher(vocab_size=300), tmp_path / "narrow")
     with pytest.raises(InputError, match="vocabulary has 300 entries, the tokens need 320"):
         stage.run(SMALL, {**inputs, "teacher": [tmp_path / "narrow"]}, tmp_path / "out", ONE)
