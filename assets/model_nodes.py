@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from assets.node import Node
-from assets.recipes.recipe import Recipe
+from assets.recipes.recipe import Recipe, Student
 from ops.adopt.config import AdoptConfig
 from ops.execute import Stage
 
@@ -47,54 +47,111 @@ def pretrain_nodes(recipe: Recipe) -> list[Node]:
 
 
 def compress_nodes(recipe: Recipe) -> list[Node]:
-    nodes = [
-        Node(
-            asset="importance",
-            group="compress",
-            stage=Stage(package="ops.importance", version="3", distributed=True),
-            config=recipe.importance,
-            deps={"teacher": ("teacher",), **DATA},
-            checks=("finite",),
-            description="How much each channel, head and layer of the teacher matters, from one forward-only pass.",
-            kinds=("pytorch",),
-            heavy=True,
-            pool="gpu",
-        )
-    ]
+    nodes = _distillation_teacher_nodes(recipe)
+    parents = sorted({student.parent for student in recipe.students if student.parent is not None})
+    nodes += [_importance_node(recipe, parent) for parent in (None, *parents)]
     for student in recipe.students:
+        nodes += [_pruned_node(student), _student_node(student, recipe)]
+    return nodes
+
+
+def _distillation_teacher_nodes(recipe: Recipe) -> list[Node]:
+    """What students learn from, where that is not the teacher as it is."""
+    nodes = []
+    if recipe.correction is not None:
         nodes.append(
             Node(
-                asset=f"pruned_{student.name}",
+                asset="corrected_teacher",
                 group="compress",
-                stage=Stage(package="ops.prune", version="1"),
-                config=student.prune,
-                deps={"teacher": ("teacher",), "importance": ("importance",), "tokenizer": ("tokenizer",)},
-                checks=("parameter_count", "reloads", "smaller"),
-                description=f"The teacher sorted by importance and sliced: {student.description}.",
-                kinds=("pytorch", "huggingface"),
-                heavy=True,
-            )
-        )
-        nodes.append(
-            Node(
-                asset=f"student_{student.name}",
-                group="compress",
-                stage=Stage(package="ops.distill", version="3", distributed=True),
-                config=student.distill,
-                deps={
-                    "student": (f"pruned_{student.name}",),
-                    "teacher": ("teacher",),
-                    "tokenizer": ("tokenizer",),
-                    **DATA,
-                },
-                checks=("validation_kl_improved", "validation_loss_improved", *MODEL),
-                description=f"Distilled from the teacher: {student.description}.",
+                stage=Stage(package="ops.correct", version="1", distributed=True),
+                config=recipe.correction,
+                deps={"teacher": ("teacher",), "tokenizer": ("tokenizer",), **DATA},
+                checks=("validation_loss_improved", *MODEL),
+                description="The teacher, further trained on the data that students are distilled on.",
                 kinds=("pytorch", "huggingface"),
                 heavy=True,
                 pool="gpu",
             )
         )
+    if recipe.teacher_logits is not None:
+        nodes.append(
+            Node(
+                asset="teacher_logits",
+                group="compress",
+                stage=Stage(package="ops.teacher_logits", version="1", distributed=True),
+                config=recipe.teacher_logits,
+                deps={"teacher": (distillation_teacher(recipe),), **DATA},
+                checks=("finite",),
+                description="What the teacher gives its most likely tokens, kept for students to learn from.",
+                kinds=("pytorch",),
+                heavy=True,
+                pool="gpu",
+            )
+        )
     return nodes
+
+
+def distillation_teacher(recipe: Recipe) -> str:
+    """The asset that students learn from."""
+    return "teacher" if recipe.correction is None else "corrected_teacher"
+
+
+def _importance_node(recipe: Recipe, parent: str | None) -> Node:
+    return Node(
+        asset="importance" if parent is None else f"importance_{parent}",
+        group="compress",
+        stage=Stage(package="ops.importance", version="3", distributed=True),
+        config=recipe.importance,
+        deps={"teacher": (_cut_from(parent),), **DATA},
+        checks=("finite",),
+        description=f"How much each channel, head and layer of {'the teacher' if parent is None else parent} matters, "
+        "from one forward-only pass.",
+        kinds=("pytorch",),
+        heavy=True,
+        pool="gpu",
+    )
+
+
+def _cut_from(parent: str | None) -> str:
+    return "teacher" if parent is None else f"student_{parent}"
+
+
+def _pruned_node(student: Student) -> Node:
+    importance = "importance" if student.parent is None else f"importance_{student.parent}"
+    return Node(
+        asset=f"pruned_{student.name}",
+        group="compress",
+        stage=Stage(package="ops.prune", version="1"),
+        config=student.prune,
+        deps={"teacher": (_cut_from(student.parent),), "importance": (importance,), "tokenizer": ("tokenizer",)},
+        checks=("parameter_count", "reloads", "smaller"),
+        description=f"{'The teacher' if student.parent is None else student.parent} sorted by importance and sliced: "
+        f"{student.description}.",
+        kinds=("pytorch", "huggingface"),
+        heavy=True,
+    )
+
+
+def _student_node(student: Student, recipe: Recipe) -> Node:
+    kept = {"teacher_logits": ("teacher_logits",)} if student.distill.teacher == "cached" else {}
+    return Node(
+        asset=f"student_{student.name}",
+        group="compress",
+        stage=Stage(package="ops.distill", version="3", distributed=True),
+        config=student.distill,
+        deps={
+            "student": (f"pruned_{student.name}",),
+            "teacher": (distillation_teacher(recipe),),
+            "tokenizer": ("tokenizer",),
+            **DATA,
+            **kept,
+        },
+        checks=("validation_kl_improved", "validation_loss_improved", *MODEL),
+        description=f"Distilled from the teacher: {student.description}.",
+        kinds=("pytorch", "huggingface"),
+        heavy=True,
+        pool="gpu",
+    )
 
 
 def checkpoints(recipe: Recipe) -> list[str]:

@@ -12,9 +12,8 @@ from assets.recipes import RECIPES
 from assets.recipes.recipe import Recipe, Student
 from assets.settings import load_settings
 from model.config import HybridConfig
-from ops.distill.config import DistillConfig
 from ops.errors import StillhouseError
-from ops.train.config import TrainConfig
+from ops.train.config import RunConfig, TrainConfig
 
 H100_BF16_TFLOPS = 989.0
 """Dense bf16 peak of an H100 SXM, vendor's figure."""
@@ -44,33 +43,45 @@ def plan(recipe: Recipe) -> list[Row]:
     teacher = recipe.teacher
     if not isinstance(teacher, TrainConfig):
         raise StillhouseError("the teacher of this recipe is adopted: its size is known once it is in the store")
-    rows = [
-        Row(
-            asset="teacher",
-            params=teacher.model.num_params(),
-            at_most=False,
-            tokens=teacher.num_steps * teacher.tokens_per_step,
-            steps=teacher.num_steps,
-            flops=float(teacher.model.training_flops_per_token(teacher.seq_len))
-            * teacher.num_steps
-            * teacher.tokens_per_step,
+    rows = [_row("teacher", teacher.model, teacher)]
+    if recipe.correction is not None:
+        rows.append(_row("corrected_teacher", teacher.model, recipe.correction))
+    if (logits := recipe.teacher_logits) is not None:
+        tokens = logits.num_sequences * logits.seq_len
+        flops = float(tokens * teacher.model.flops_per_token(logits.seq_len))
+        rows.append(
+            Row(
+                asset="teacher_logits",
+                params=teacher.model.num_params(),
+                at_most=False,
+                tokens=tokens,
+                steps=-(-logits.num_sequences // logits.batch_size),
+                flops=flops,
+            )
         )
-    ]
-    return [*rows, *(_student_row(teacher.model, student) for student in recipe.students)]
+    shapes: dict[str | None, tuple[HybridConfig, bool]] = {None: (teacher.model, False)}
+    for student in recipe.students:
+        parent, uncertain = shapes[student.parent]
+        config, at_most = student_config(parent, student)
+        shapes[student.name] = config, at_most or uncertain
+        alone = student.distill.teacher == "cached" or student.distill.loss.kind == "cross_entropy"
+        reading = 0 if alone else teacher.model.flops_per_token(student.distill.seq_len)
+        rows.append(
+            _row(f"student_{student.name}", config, student.distill, reading=reading, at_most=at_most or uncertain)
+        )
+    return rows
 
 
-def _student_row(teacher: HybridConfig, student: Student) -> Row:
-    config, at_most = student_config(teacher, student)
-    run: DistillConfig = student.distill
+def _row(asset: str, config: HybridConfig, run: RunConfig, *, reading: int = 0, at_most: bool = False) -> Row:
+    """A run that trains a network of this shape; `reading`: FLOPs per token of a teacher beside it."""
     tokens = run.num_steps * run.tokens_per_step
-    per_token = config.training_flops_per_token(run.seq_len) + teacher.flops_per_token(run.seq_len)
     return Row(
-        asset=f"student_{student.name}",
+        asset=asset,
         params=config.num_params(),
         at_most=at_most,
         tokens=tokens,
         steps=run.num_steps,
-        flops=float(per_token) * tokens,
+        flops=float(config.training_flops_per_token(run.seq_len) + reading) * tokens,
     )
 
 

@@ -85,6 +85,17 @@ class TopK:
         """The same of a chunk."""
         return TopK(ids_TK=self.ids_TK[part], log_probs_TK=self.log_probs_TK[part], log_tail_T=self.log_tail_T[part])
 
+    def first(self, k: int) -> "TopK":
+        """The k most likely of these; the others' mass joins that of the tail."""
+        if k == self.ids_TK.shape[1]:
+            return self
+        more_T = self.log_probs_TK[:, k:].logsumexp(-1)
+        return TopK(
+            ids_TK=self.ids_TK[:, :k],
+            log_probs_TK=self.log_probs_TK[:, :k],
+            log_tail_T=torch.logaddexp(self.log_tail_T, more_T),
+        )
+
 
 Teacher = DenseTeacher | TopK
 
@@ -148,6 +159,19 @@ def most_likely(logits_CV: Tensor, k: int, *, temperature: float = 1.0) -> TopK:
     log_probs_CK, ids_CK = log_probs_CV.topk(k, dim=-1)
     log_tail_C = log_probs_CV.scatter_(1, ids_CK, -torch.inf).logsumexp(-1)
     return TopK(ids_TK=ids_CK, log_probs_TK=log_probs_CK, log_tail_T=log_tail_C)
+
+
+@torch.no_grad()
+def linear_most_likely(hidden_TD: Tensor, weight_VD: Tensor, k: int, *, chunk_size: int | None = None) -> TopK:
+    """The k most likely tokens of softmax(hidden @ weight^T) for each token, logits of a chunk at a time."""
+    _check_projection("hidden_TD", hidden_TD, weight_VD)
+    size = chunk_size or _default_chunk(weight_VD)
+    parts = [most_likely(_logits(hidden_TD[part], weight_VD), k) for part in _chunks(hidden_TD.shape[0], size)]
+    ids_TK, log_probs_TK, log_tail_T = (
+        torch.cat(found)
+        for found in zip(*((part.ids_TK, part.log_probs_TK, part.log_tail_T) for part in parts), strict=True)
+    )
+    return TopK(ids_TK=ids_TK, log_probs_TK=log_probs_TK, log_tail_T=log_tail_T)
 
 
 # The oracle: whole logits, torch's own derivatives.

@@ -152,6 +152,14 @@ class TokenData:
             raise InputError(f"batch_size {batch_size} does not divide among {world_size} processes")
         local = batch_size // world_size
         samples = range(step * batch_size + rank * local, step * batch_size + (rank + 1) * local)
+        return self.samples(samples, phase=phase, seq_len=seq_len, seed=seed, packing=packing)
+
+    def samples(self, samples: range, *, phase: int, seq_len: int, seed: int, packing: str = "stream") -> Batch:
+        """Samples of the training order of a phase by their numbers; arguments as of `batch`.
+
+        Raises:
+            InputError: when the phase has no tokens.
+        """
         rows, segments = self._samples(phase, samples, seq_len, seed, packing)
         return self._assemble(rows, segments, seq_len)
 

@@ -89,6 +89,10 @@ class DistillConfig(RunConfig):
     schedule: WSDConfig = WSDConfig(warmup_steps=10, decay_fraction=1.0, decay_shape="cosine")
     total_tokens: int = 500_000
     loss: LossConfig = LossConfig()
+    teacher: Literal["online", "cached"] = "online"
+    """Whether the teacher runs beside the student, or its logits were kept (`ops.teacher_logits`), of which only the
+    loss `top_k_kl` at temperature 1 is made."""
+
     temperature: float = 1.0
     """Of both distributions."""
 
@@ -106,6 +110,15 @@ class DistillConfig(RunConfig):
         check_range(self, "temperature", 0.0, above=True)
         if self.temperature != 1 and self.loss.kind in ("mse", "cosine", "cross_entropy"):
             raise InputError(f"DistillConfig.temperature: {self.loss.kind} knows none; leave it at 1")
+        if self.teacher not in ("online", "cached"):
+            raise InputError(f"DistillConfig.teacher: {self.teacher!r} is not online or cached")
+        if self.teacher == "cached" and (
+            self.loss.kind != "top_k_kl" or self.temperature != 1 or self.loss.intermediate is not None
+        ):
+            raise InputError(
+                "DistillConfig.teacher: cached logits serve the loss top_k_kl at temperature 1 alone, without "
+                "intermediate states"
+            )
         check_range(self, "mtp_depths", 1)
         check_range(self, "mtp_loss_scale", 0.0, above=True)
         check_range(self, "phase", 1, 2)

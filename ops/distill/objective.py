@@ -3,14 +3,14 @@
 Shape suffixes: B batch, L length, T = B * L tokens, D student width, E teacher width, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, linear, rms_norm
 
-from kernels.distill_loss import DenseTeacher, Loss, linear_distillation
+from kernels.distill_loss import DenseTeacher, Loss, Teacher, TopK, linear_distillation
 from kernels.linear_loss import linear_cross_entropy, linear_kl
 from model.hybrid import HybridLM
 from ops.data.token_data import IGNORED
@@ -53,12 +53,15 @@ class Distillation(Objective):
                 total, _ = linear_cross_entropy(hidden_TD, weight_VD, labels_T, ignore_index=IGNORED)
             reported = total
         else:
-            (teacher,) = self.teacher
-            with torch.no_grad(), states_of(teacher, pairs.teacher_states) if pairs else nullcontext([]) as theirs:
-                teacher_BLE = teacher.hidden_states(input_ids_BL, seq_idx_BL=seq_idx_BL)
-            dense = DenseTeacher(hidden_TE=teacher_BLE.flatten(0, 1), weight_VE=teacher.lm_head.weight)
+            if self.config.teacher == "cached":
+                seen, theirs = self._kept(more), []
+            else:
+                (teacher,) = self.teacher
+                with torch.no_grad(), states_of(teacher, pairs.teacher_states) if pairs else nullcontext([]) as theirs:
+                    teacher_BLE = teacher.hidden_states(input_ids_BL, seq_idx_BL=seq_idx_BL)
+                seen = DenseTeacher(hidden_TE=teacher_BLE.flatten(0, 1), weight_VE=teacher.lm_head.weight)
             with loss_precision():
-                total, reported = self._divergence(hidden_TD, weight_VD, dense, labels_T)
+                total, reported = self._divergence(hidden_TD, weight_VD, seen, labels_T)
                 if pairs is not None:
                     counted_T = labels_T != IGNORED
                     term = state_loss(own, theirs, getattr(self.model, PROJECTION), counted_T, pairs)
@@ -68,11 +71,20 @@ class Distillation(Objective):
             total = total + self.config.mtp_loss_scale / self.mtp_depths * term
         return total, reported.detach()
 
+    def _kept(self, more: Mapping[str, Tensor]) -> TopK:
+        """What the batch brings of the teacher."""
+        kept = TopK(
+            ids_TK=more["teacher_ids"].flatten(0, 1),
+            log_probs_TK=more["teacher_log_probs"].flatten(0, 1),
+            log_tail_T=more["teacher_log_tail"].flatten(),
+        )
+        return kept.first(self.config.loss.top_k)
+
     def _divergence(
-        self, hidden_TD: Tensor, weight_VD: Tensor, teacher: DenseTeacher, labels_T: Tensor
+        self, hidden_TD: Tensor, weight_VD: Tensor, teacher: Teacher, labels_T: Tensor
     ) -> tuple[Tensor, Tensor]:
         loss, temperature = self.config.loss, self.config.temperature
-        if loss.kind == "forward_kl" and not loss.ce_weight:
+        if loss.kind == "forward_kl" and not loss.ce_weight and isinstance(teacher, DenseTeacher):
             total, _ = linear_kl(
                 hidden_TD,
                 weight_VD,

@@ -1,5 +1,7 @@
 """Distillation as a stage, on the loop of pretraining."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from ops.distill.objective import Distillation, detach_projection
 from ops.errors import InputError
 from ops.identity import encode, fingerprint
 from ops.stage import Check, Execution, Inputs, StageResult, one
+from ops.teacher_logits.read import SOURCE, TeacherLogits
 from ops.train.distributed import world
 from ops.train.loop import Run, deterministic, fit
 from ops.train.result import check_can_sample, checkpoint_files, digests, finish, finished, improved, load_model
@@ -20,6 +23,8 @@ from ops.train.vocabulary import FILE, check_same_size, tokenizer_files
 
 def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
     """Distil input `teacher` into input `student`; `out` becomes a `nemotron_h` checkpoint directory.
+
+    With cached logits, input `teacher_logits`, the teacher itself is only what validation compares with.
 
     Under `torchrun` each process calls this; process 0 writes.
 
@@ -35,7 +40,12 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
         **checkpoint_files("student", student_path),
         **checkpoint_files("teacher", teacher_path),
     }
+    kept = TeacherLogits.open(one(inputs, "teacher_logits")) if config.teacher == "cached" else None
+    if kept is not None:
+        files["teacher_logits"] = kept.directory / SOURCE
     identity = fingerprint({"stage": "distill", "config": encode(config), "inputs": digests(files)})
+    if kept is not None:
+        check_kept(kept, config, digests(files))
     data, vocabulary = open_data(inputs)
     check_can_sample(config)
     check_phases(data, training_set, {config.phase: config.num_steps})
@@ -59,7 +69,12 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
         validation = make_validation(config, data, training_set, vocabulary, here)
 
         def batches(step: int) -> Batch:
-            return read_batch(config, data, here, phase=config.phase, step=step)
+            batch = read_batch(config, data, here, phase=config.phase, step=step)
+            if kept is None:
+                return batch
+            local = config.batch_size // here.size
+            first = step * config.batch_size + here.rank * local
+            return replace(batch, more=kept.rows(range(first, first + local)))
 
         def validate(model: HybridLM) -> dict[str, Any]:
             return validation.measure(model, teacher=teacher, temperature=config.temperature)
@@ -99,7 +114,8 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
 
         depths = config.mtp_depths if student.config.num_nextn_predict_layers else 0
         training = student.config.training_flops_per_token(config.seq_len, mtp_depths=depths)
-        reading = 0 if config.loss.kind == "cross_entropy" else teacher.config.flops_per_token(config.seq_len)
+        no_teacher = config.loss.kind == "cross_entropy" or kept is not None
+        reading = 0 if no_teacher else teacher.config.flops_per_token(config.seq_len)
         return finish(
             this,
             tokenizer=tokenizer,
@@ -107,3 +123,21 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
             checks=checks,
             summary={"teacher_validation": teacher_validation},
         )
+
+
+def check_kept(kept: TeacherLogits, config: DistillConfig, found: Mapping[str, str]) -> None:
+    """Raise InputError for kept logits of another teacher, other data or another order than the run's, or too few."""
+    where = kept.directory
+    for name, digest in kept.digests.items():
+        if found.get(name) != digest:
+            raise InputError(f"{where}: was made with another {name}; make the teacher's logits again")
+    for name in ("seq_len", "phase", "seed", "packing"):
+        if getattr(kept.config, name) != getattr(config, name):
+            raise InputError(
+                f"{where}: {name} is {getattr(kept.config, name)!r} there, {getattr(config, name)!r} in DistillConfig"
+            )
+    read = config.num_steps * config.batch_size
+    if read > kept.config.num_sequences:
+        raise InputError(f"{where}: keeps {kept.config.num_sequences} sequences, the run reads {read}")
+    if config.loss.top_k > kept.config.top_k:
+        raise InputError(f"{where}: keeps {kept.config.top_k} tokens of each distribution, not {config.loss.top_k}")
