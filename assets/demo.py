@@ -1,49 +1,64 @@
-"""`make demo`: materialize the whole graph of the recipe, layer by layer, and show the family.
+"""`make demo`: materialize the whole graph of the recipe, layer by layer, and show the family. `make evidence` (the
+option `--evidence`): the experiments and what they need, and show their table.
 
 One process, through Dagster, so that the UI has the history. What is finished is found in the store and not made again.
 """
 
+import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from assets.definitions import build_definitions
+from assets.evidence_nodes import GROUP as EVIDENCE
 from assets.factory import make_resolver
 from assets.graph import build_graph
-from assets.jobs import Layer, make_layers
+from assets.jobs import EXPERIMENTS, Layer, make_layers
 from assets.node import Node
 from assets.resolve import partition_keys
 from assets.resources import StoreResource
 from assets.runs import close_dead_runs, process_tags
 from assets.settings import Settings, load_settings
-from ops.errors import StillhouseError
+from ops.errors import InputError, StillhouseError
 from ops.launch import ROOT
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m assets.demo", description="Materialize the recipe's graph.")
+    parser.add_argument("--evidence", action="store_true", help="the experiments and what they need, nothing else")
+    arguments = parser.parse_args(argv)
     settings = load_settings()
     instance = open_instance()
     close_dead_runs(instance)
     with process_tags() as tags:
-        return _run(settings, instance, tags)
+        return _run(settings, instance, tags, evidence=arguments.evidence)
 
 
-def _run(settings: Settings, instance: dg.DagsterInstance, process: Mapping[str, str]) -> int:
+def _run(settings: Settings, instance: dg.DagsterInstance, process: Mapping[str, str], *, evidence: bool) -> int:
     graph = build_graph(settings.recipe)
     definitions = build_definitions(settings)
     started = time.perf_counter()
     layers = make_layers(graph)
+    if evidence:
+        layers = evidence_layers(graph, layers)
     made = 0
-    for layer in layers:
-        print(f"[{layer.index}/{len(layers)}] {', '.join(layer.assets)}", flush=True)
+    for number, layer in enumerate(layers, start=1):
+        print(f"[{number}/{len(layers)}] {', '.join(layer.assets)}", flush=True)
         job = definitions.resolve_job_def(layer.job_name)
         tags = {**process, **_range_tags(layer, graph, settings)}
-        result = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False, run_config=QUIET)
+        result = job.execute_in_process(
+            instance=instance,
+            tags=tags,
+            raise_on_error=False,
+            run_config=QUIET,
+            asset_selection=[dg.AssetKey(name) for name in layer.assets],
+        )
         if not result.success:
             for line in _failures(result):
                 print(f"error: {line}", file=sys.stderr)
@@ -55,9 +70,37 @@ def _run(settings: Settings, instance: dg.DagsterInstance, process: Mapping[str,
     seconds = time.perf_counter() - started
     if not made:
         print(f"Everything was done: all of it reused from the store, in {seconds:.0f} s.")
-    _show_family(settings)
-    print(NEXT.format(seconds=seconds))
+    if evidence:
+        _show_evidence(settings)
+    else:
+        _show_family(settings)
+        print(NEXT.format(seconds=seconds))
     return 0
+
+
+def evidence_layers(graph: Mapping[str, Node], layers: list[Layer]) -> list[Layer]:
+    """Of each layer what the experiments need, and the experiments.
+
+    Raises:
+        InputError: where the recipe has none.
+    """
+    experiments = tuple(name for name, node in graph.items() if node.group == EVIDENCE)
+    if not experiments:
+        raise InputError("the recipe has no experiments: its `evidence` is None")
+    needed = _ancestors(graph, experiments)
+    parts = [replace(layer, assets=tuple(n for n in layer.assets if n in needed)) for layer in layers]
+    whole = Layer(index=len(layers) + 1, scope="whole", assets=experiments, job_name=EXPERIMENTS)
+    return [*(layer for layer in parts if layer.assets), whole]
+
+
+def _ancestors(graph: Mapping[str, Node], names: Collection[str]) -> set[str]:
+    found, left = set(), list(names)
+    while left:
+        for parent in (parent for parents in graph[left.pop()].deps.values() for parent in parents):
+            if parent not in found:
+                found.add(parent)
+                left.append(parent)
+    return found
 
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -122,6 +165,13 @@ def _lines(layer: Layer, result: dg.ExecuteInProcessResult) -> list[tuple[str, i
         told += [f"{value:,} {key}" for key, value in counts.items() if value]
         lines.append((f"      {name:<28} {what:>9}  {', '.join(told)}", len(made)))
     return lines
+
+
+def _show_evidence(settings: Settings) -> None:
+    resolver = make_resolver(build_graph(settings.recipe), settings, StoreResource())
+    folder = resolver.store.local_path(resolver.record(EVIDENCE))
+    print((folder / "evidence.md").read_text())
+    print(f"The page, with curves: {folder / 'evidence.html'}")
 
 
 def _show_family(settings: Settings) -> None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from assets.evidence_nodes import GROUP as EVIDENCE
 from assets.node import Node, Scope
 
 INGEST = "ingest"
+EXPERIMENTS = "experiments"
 SCOPES: tuple[Scope, ...] = ("bucket", "crawl", "whole")
 
 
@@ -19,15 +21,12 @@ class Layer:
     index: int
     scope: Scope
     assets: tuple[str, ...]
-
-    @property
-    def job_name(self) -> str:
-        first, last = self.assets[0], self.assets[-1]
-        return f"step_{self.index}_{first}" + (f"_to_{last}" if first != last else "")
+    job_name: str
 
 
 def make_layers(graph: Mapping[str, Node]) -> list[Layer]:
-    """The graph as few runs that follow each other."""
+    """The graph as few runs that follow each other; the experiments are a run of their own."""
+    graph = {name: node for name, node in graph.items() if node.group != EVIDENCE}
     parents = {name: {p for ps in node.deps.values() for p in ps} for name, node in graph.items()}
     done: set[str] = set()
     layers: list[Layer] = []
@@ -41,13 +40,16 @@ def make_layers(graph: Mapping[str, Node]) -> list[Layer]:
                 break
         else:
             raise ValueError(f"the graph has a cycle among {sorted(set(graph) - done)}")
-        layers.append(Layer(index=len(layers) + 1, scope=scope, assets=tuple(ready)))
+        index, first, last = len(layers) + 1, ready[0], ready[-1]
+        name = f"step_{index}_{first}" + (f"_to_{last}" if first != last else "")
+        layers.append(Layer(index=index, scope=scope, assets=tuple(ready), job_name=name))
         done |= set(ready)
     return layers
 
 
 def make_jobs(graph: Mapping[str, Node]) -> list[UnresolvedAssetJobDefinition]:
-    """One job a layer, in order; and `ingest`, all assets with buckets, for a schedule to take parts of."""
+    """One job a layer, in order; `experiments`; and `ingest`, all assets with buckets, for a schedule to take parts
+    of."""
     jobs = [
         dg.define_asset_job(layer.job_name, selection=list(layer.assets), description=", ".join(layer.assets))
         for layer in make_layers(graph)
@@ -56,4 +58,8 @@ def make_jobs(graph: Mapping[str, Node]) -> list[UnresolvedAssetJobDefinition]:
     ingest = dg.define_asset_job(
         INGEST, selection=bucketed, description="Everything that is kept by crawl and bucket; a schedule takes layers."
     )
+    experiments = [name for name, node in graph.items() if node.group == EVIDENCE]
+    if experiments:
+        described = "The claims behind the compression, tried, and their table."
+        jobs.append(dg.define_asset_job(EXPERIMENTS, selection=experiments, description=described))
     return [*jobs, ingest]

@@ -5,6 +5,7 @@ from model.config import HybridConfig, width_scaled_std
 from ops.crawl_manifest.config import SampleSource
 from ops.distill.config import DistillConfig
 from ops.evaluate.config import EvaluateConfig
+from ops.evidence.config import EvidenceConfig
 from ops.importance.config import ImportanceConfig
 from ops.prune.config import DepthTarget, PruneConfig, WidthTarget
 from ops.sample_crawl.config import SampleCrawlConfig
@@ -83,4 +84,5 @@ def demo() -> Recipe:
             ),
         ),
         evaluate=EvaluateConfig(max_validation_tokens=25_000, max_seq_len=256, task_limit=20),
+        evidence=EvidenceConfig(),
     )

@@ -61,4 +61,5 @@ def use_llm(recipe: Recipe, place: str, model: str, mode: str) -> Recipe:
 
 def adopt_teacher(recipe: Recipe) -> Recipe:
     """The recipe with a checkpoint of the user's as teacher, and its tokenizer."""
-    return replace(recipe, teacher=AdoptConfig(), merge=None, tokenizer=TokenizerConfig(source=FromCheckpoint()))
+    tokenizer = TokenizerConfig(source=FromCheckpoint())
+    return replace(recipe, teacher=AdoptConfig(), merge=None, evidence=None, tokenizer=tokenizer)

@@ -14,6 +14,7 @@ from ops.distill.config import DistillConfig
 from ops.errors import InputError
 from ops.eval_tasks.config import EvalTasksConfig
 from ops.evaluate.config import EvaluateConfig
+from ops.evidence.config import EvidenceConfig
 from ops.export.config import ExportConfig
 from ops.extract.config import ExtractConfig
 from ops.importance.config import ImportanceConfig
@@ -88,6 +89,9 @@ class Recipe:
 
     students: tuple[Student, ...]
     evaluate: EvaluateConfig = EvaluateConfig()
+    evidence: EvidenceConfig | None = None
+    """The experiments behind the compression, on small networks of their own (`make evidence`)."""
+
     export: ExportConfig = ExportConfig(name="Stillhouse")
     """Its name is the first word of every model's."""
 

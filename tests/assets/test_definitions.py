@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,20 +14,23 @@ import yaml
 from dagster._core.test_utils import create_run_for_test
 
 from assets.definitions import build_definitions, defs
+from assets.demo import evidence_layers
 from assets.graph import build_graph
-from assets.jobs import INGEST, make_layers
+from assets.jobs import EXPERIMENTS, INGEST, make_layers
 from assets.node import Node
 from assets.partitions import partitions_of
 from assets.recipes import RECIPES
 from assets.resolve import Resolver, partition_keys
 from assets.schedules import make_schedules, next_run
 from assets.settings import Settings
+from ops.errors import InputError
+from ops.evidence.config import CLAIMS
 from ops.launch import ROOT
 from ops.stage import Execution
 from ops.store import Store
 from tests.assets.tiny import tiny_settings
 
-GROUPS = ["crawl", "corpus", "tokens", "pretrain", "compress", "evaluate", "export"]
+GROUPS = ["crawl", "corpus", "tokens", "pretrain", "compress", "evaluate", "export", "evidence"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,7 @@ def test_each_recipe_gives_a_graph_that_loads(name: str) -> None:
     recipe = RECIPES[name]()
     assert recipe.name == name
     dg.Definitions.validate_loadable(build_definitions(tiny_settings(recipe)))
-    assert len(build_graph(recipe)) <= 30
+    assert len([node for node in build_graph(recipe).values() if node.group != "evidence"]) <= 40
 
 
 def test_assets_tell_what_they_are(graph: Mapping[str, Node]) -> None:
@@ -92,10 +96,10 @@ def test_layers_cover_the_graph_in_order(graph: Mapping[str, Node]) -> None:
             assert graph[name].scope == layer.scope
             assert {p for ps in graph[name].deps.values() for p in ps} <= done
             done.add(name)
-    assert done == set(graph)
+    assert done == {name for name, node in graph.items() if node.group != "evidence"}
     assert len(layers) <= 8
     jobs = {job.name for job in defs.resolve_all_job_defs()}
-    assert {layer.job_name for layer in layers} | {INGEST} <= jobs
+    assert {layer.job_name for layer in layers} | {INGEST, EXPERIMENTS} <= jobs
 
 
 def test_partitions_are_those_of_the_store(graph: Mapping[str, Node]) -> None:
@@ -208,3 +212,22 @@ def test_a_tick_starts_nothing_beside_a_run_of_its_job_that_is_not_finished(
             instance.report_run_canceled(run)
             after = schedule.evaluate_tick(context())
             assert len(after.run_requests or []) == requested, name
+
+
+def test_experiments_run_apart_and_with_nothing_they_do_not_need() -> None:
+    graph = build_graph(RECIPES["demo"]())
+    layers = make_layers(graph)
+    experiments = {name for name, node in graph.items() if node.group == "evidence"}
+    assert {f"evidence_{claim}" for claim in CLAIMS} < experiments
+    assert not experiments & {name for layer in layers for name in layer.assets}
+    assert not experiments & {parent for parents in graph["family_report"].deps.values() for parent in parents}
+    chosen = evidence_layers(graph, layers)
+    made = [name for layer in chosen for name in layer.assets]
+    assert set(chosen[-1].assets) == experiments
+    assert {"corpus", "tokens", "training_set"} < set(made)
+    assert not {"teacher", "formula_ledger", "importance", "family_report"} & set(made)
+    for name in made:
+        parents = {parent for parents in graph[name].deps.values() for parent in parents}
+        assert parents <= set(made[: made.index(name)]), name
+    with pytest.raises(InputError, match="no experiments"):
+        evidence_layers(build_graph(replace(RECIPES["demo"](), evidence=None)), layers)

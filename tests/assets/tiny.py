@@ -82,6 +82,7 @@ def tiny(peak_lr: float = 4e-3) -> Recipe:
                 distill=distill,
             ),
         ),
+        evidence=None,
         evaluate=EvaluateConfig(
             max_validation_tokens=2000, max_seq_len=64, task_limit=4, speed_prompt_tokens=16, speed_decode_tokens=4
         ),

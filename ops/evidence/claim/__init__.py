@@ -1,0 +1,1 @@
+"""One claim tried: arms, seeds, null distributions, and what may be said."""

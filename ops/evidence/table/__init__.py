@@ -1,0 +1,1 @@
+"""All claims in one table, their p-values adjusted as one family."""

@@ -1,0 +1,8 @@
+import sys
+
+from ops.cli import stage_main
+from ops.evidence.config import EvidenceConfig
+
+if __name__ == "__main__":
+    names = ("training_set", "tokens", "tokenizer")
+    sys.exit(stage_main("ops.evidence.teachers", EvidenceConfig, input_names=names))
