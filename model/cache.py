@@ -33,15 +33,19 @@ class AttentionState:
     def append(self, k_BKLD: Tensor, v_BKLD: Tensor) -> tuple[Tensor, Tensor]:
         """Add the keys and values of new positions; returns those of all positions so far."""
         end = self.length + k_BKLD.shape[2]
-        capacity = self.k_BKTD.shape[2]
-        if end > capacity:
-            extra = max(end, 2 * capacity) - capacity
-            self.k_BKTD = pad(self.k_BKTD, (0, 0, 0, extra))
-            self.v_BKTD = pad(self.v_BKTD, (0, 0, 0, extra))
+        self.reserve(end)
         self.k_BKTD[:, :, self.length : end] = k_BKLD
         self.v_BKTD[:, :, self.length : end] = v_BKLD
         self.length = end
         return self.k_BKTD[:, :, :end], self.v_BKTD[:, :, :end]
+
+    def reserve(self, length: int) -> None:
+        """Make room for so many positions."""
+        capacity = self.k_BKTD.shape[2]
+        if length > capacity:
+            extra = max(length, 2 * capacity) - capacity
+            self.k_BKTD = pad(self.k_BKTD, (0, 0, 0, extra))
+            self.v_BKTD = pad(self.v_BKTD, (0, 0, 0, extra))
 
     @property
     def kept(self) -> tuple[Tensor, Tensor]:

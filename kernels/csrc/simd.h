@@ -14,6 +14,10 @@
 #include <new>
 #include <type_traits>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 constexpr int VECTOR_BYTES = 64;
 #else
@@ -56,6 +60,27 @@ template <class T> inline void store_part(T* p, Vec<T> v, int64_t count) {
   if (count >= LANES<T>) return store(p, v);
   for (int64_t i = 0; i < count; i++) p[i] = v[i];
 }
+
+#if defined(__AVX512F__)
+inline Vec<float> load_part(const float* p, int64_t count) {
+  return count >= 16 ? load(p) : (Vec<float>)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p);
+}
+inline void store_part(float* p, Vec<float> v, int64_t count) {
+  if (count >= 16) return store(p, v);
+  _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), (__m512)v);
+}
+#elif defined(__AVX2__)
+inline __m256i first_lanes(int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline Vec<float> load_part(const float* p, int64_t count) {
+  return count >= 8 ? load(p) : (Vec<float>)_mm256_maskload_ps(p, first_lanes(count));
+}
+inline void store_part(float* p, Vec<float> v, int64_t count) {
+  if (count >= 8) return store(p, v);
+  _mm256_maskstore_ps(p, first_lanes(count), (__m256)v);
+}
+#endif
 
 template <class T> inline Vec<T> splat(T s) {
   Vec<T> v;
