@@ -7,7 +7,7 @@ from assets.node import Node
 from assets.recipes.recipe import Recipe
 from ops.crawl_manifest.config import CommonCrawl, CrawlManifestConfig, SampleSource, WarcFiles
 from ops.execute import Stage
-from ops.quality.config import FileLabels
+from ops.quality.config import AnnotatedLabels, FileLabels
 from ops.tokenizer.config import FromCheckpoint, TrainBPE
 from ops.url_list.config import UrlListConfig
 
@@ -96,13 +96,29 @@ def corpus_nodes(recipe: Recipe) -> list[Node]:
         )
 
     classifier: list[Node] = []
+    if recipe.annotate is not None:
+        classifier.append(
+            node(
+                "labels",
+                "ops.annotate",
+                recipe.annotate,
+                {"cleaned": "cleaned"},
+                "Scores from 0 to 5 that a language model gave a sample of documents.",
+                scope="whole",
+                observes=True,
+                source="annotator",
+                checks=("nothing_vanishes", "most_answers_have_a_score"),
+                kinds=("json",),
+            )
+        )
     if recipe.quality is not None:
+        annotated = isinstance(recipe.quality.labels, AnnotatedLabels)
         classifier.append(
             node(
                 "quality_model",
                 "ops.quality",
                 recipe.quality,
-                {"cleaned": "cleaned"},
+                {"cleaned": "cleaned", **({"labels": "labels"} if annotated else {})},
                 "A classifier of mathematical quality, trained on labels and measured on documents held out.",
                 scope="whole",
                 observes=True,
@@ -141,6 +157,7 @@ def corpus_nodes(recipe: Recipe) -> list[Node]:
             {"cleaned": "cleaned", **({"quality_model": "quality_model"} if classifier else {})},
             "Documents with their language and a 0 to 5 mathematics score.",
             observes=True,
+            source="classifier" if recipe.score.classifier is not None else None,
         ),
         node(
             "minhash",

@@ -15,6 +15,9 @@ from ops.svg import line_chart
 MAX_MARKDOWN = 40_000
 """Metadata sits in the event log of every run; keep it small."""
 
+SPEED = "speed.json"
+"""What stages that measure themselves leave: a model that is evaluated, or one that cleans."""
+
 
 def metadata_of(record: Record, store: Store, *, reused: bool) -> dict[str, Any]:
     """Dagster metadata of one artefact."""
@@ -43,6 +46,8 @@ def metadata_of(record: Record, store: Store, *, reused: bool) -> dict[str, Any]
         shown["loss_curve"] = dg.MetadataValue.md(curve_image(curve))
     if isinstance(card := record.summary.get("card"), str):
         shown["card"] = dg.MetadataValue.md(card)
+    if SPEED in record.files:
+        shown["speed"] = _summary_value(json.loads(store.read_file(record, SPEED)))
     for name, value in record.summary.items():
         if name not in ("curve", "card"):
             shown[f"summary/{name}"] = _summary_value(value)

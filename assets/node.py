@@ -34,7 +34,8 @@ class Node:
     """Imports torch: runs in a child process, in the `gpu` pool."""
 
     source: str | None = None
-    """Which setting names what it reads outside the store (`warcs`, `llm`, `teacher`, `labels`, `eval`), if it does."""
+    """Which setting names what it reads outside the store (`warcs`, `llm`, `labels`, ...; see
+    `Settings.sources`), if it does."""
 
     pool: str | None = None
 

@@ -10,12 +10,16 @@
 | STILLHOUSE_CC | where Common Crawl lies: `https://data.commoncrawl.org/`, `s3://commoncrawl/` or a copy | the first |
 | STILLHOUSE_LLM | a model that cleans behind the rules: URL of an OpenAI-compatible API, or a folder | none: rules |
 | STILLHOUSE_LLM_MODEL | its `name@revision`, part of the identity of what it cleans | that of the recipe |
+| STILLHOUSE_LLM_ENGINE | what runs a model in a folder: `transformers` or `vllm` | `transformers` |
 | STILLHOUSE_LLM_MODE | `rewrite`: it returns the cleaned text; `select`: it scores paragraphs | `rewrite` |
 | STILLHOUSE_LLM_API_KEY, STILLHOUSE_LLM_CONCURRENCY | its key; questions at once | none; 16 |
 | STILLHOUSE_LLM_TIMEOUT, STILLHOUSE_LLM_RETRIES | seconds for an answer; further attempts | 300; 5 |
 | STILLHOUSE_LLM_CACHE | folder or URL where answers are kept for every run | none: for the run under way |
 | STILLHOUSE_TEACHER | a Hugging Face `nemotron_h` directory to adopt as the teacher | none: pretrain one |
 | STILLHOUSE_LABELS | a file of labelled documents: a classifier trained on them scores the corpus | none: rules do |
+| STILLHOUSE_ANNOTATOR | a model that labels documents for such a classifier: URL or folder, as STILLHOUSE_LLM | none |
+| STILLHOUSE_ANNOTATOR_MODEL | its `name@revision` | none |
+| STILLHOUSE_CLASSIFIER | FineMath's classifier scores the corpus: a folder with its weights, or `cache` | none |
 | STILLHOUSE_EVAL | a folder of evaluation request files to use instead of the packaged ones | none |
 | STILLHOUSE_PINS | `asset=version,...`: artefacts in the store to take instead of the recipe's | none |
 | STILLHOUSE_DEVICE | `cpu`, `cuda` | `cpu` |
@@ -32,15 +36,18 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from assets.recipes import RECIPES
-from assets.recipes.overrides import adopt_teacher, use_common_crawl, use_llm, use_warcs
+from assets.recipes.overrides import adopt_teacher, use_annotator, use_common_crawl, use_llm, use_warcs
 from assets.recipes.recipe import Recipe
 from ops.errors import InputError
 from ops.quality.config import QualityConfig
+from ops.score.config import Classifier
 from ops.settings import open_store
 from ops.stage import Execution
 from ops.takedowns import read_takedowns
 
 LaunchMode = Literal["inprocess", "subprocess", "torchrun"]
+CACHE = "cache"
+"""The local Hugging Face cache, instead of a folder."""
 COMMON_CRAWL = "https://data.commoncrawl.org/"
 
 
@@ -50,7 +57,8 @@ class Settings:
 
     recipe: Recipe
     sources: Mapping[str, str] = field(default_factory=dict)
-    """`warcs`, `urls`, `llm`, `teacher`, `labels`, `eval` -> where it lies."""
+    """`warcs`, `urls`, `llm`, `teacher`, `labels`, `annotator`, `classifier`,
+    `eval` -> where it lies."""
 
     pins: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
@@ -97,11 +105,12 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
     takedowns = read_takedowns(open_store(env.get("STILLHOUSE_STORE") or "store"))
     if takedowns:
         recipe = replace(recipe, pages=replace(recipe.pages, takedowns=takedowns))
+    engine = env.get("STILLHOUSE_LLM_ENGINE") or "transformers"
     if env.get("STILLHOUSE_LLM"):
         sources["llm"] = env["STILLHOUSE_LLM"]
         model, mode = env.get("STILLHOUSE_LLM_MODEL"), env.get("STILLHOUSE_LLM_MODE") or "rewrite"
         if model:
-            recipe = use_llm(recipe, sources["llm"], model, mode)
+            recipe = use_llm(recipe, sources["llm"], model, mode, engine)
         elif recipe.clean.llm is None:
             raise InputError(f"STILLHOUSE_LLM: recipe {name!r} names no model; set STILLHOUSE_LLM_MODEL=name@revision")
     if env.get("STILLHOUSE_TEACHER"):
@@ -110,6 +119,17 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
     if env.get("STILLHOUSE_LABELS"):
         recipe = replace(recipe, quality=recipe.quality or QualityConfig())
         sources["labels"] = env["STILLHOUSE_LABELS"]
+    if env.get("STILLHOUSE_ANNOTATOR"):
+        if env.get("STILLHOUSE_LABELS"):
+            raise InputError("STILLHOUSE_LABELS and STILLHOUSE_ANNOTATOR: set one of them")
+        sources["annotator"] = env["STILLHOUSE_ANNOTATOR"]
+        recipe = use_annotator(recipe, sources["annotator"], env.get("STILLHOUSE_ANNOTATOR_MODEL") or "", engine)
+    if env.get("STILLHOUSE_CLASSIFIER"):
+        if recipe.quality is not None:
+            raise InputError("STILLHOUSE_CLASSIFIER: a classifier of labels scores already; set one of them")
+        recipe = replace(recipe, score=replace(recipe.score, classifier=recipe.score.classifier or Classifier()))
+        if env["STILLHOUSE_CLASSIFIER"] != CACHE:
+            sources["classifier"] = env["STILLHOUSE_CLASSIFIER"]
     if env.get("STILLHOUSE_EVAL"):
         sources["eval"] = env["STILLHOUSE_EVAL"]
     launch = env.get("STILLHOUSE_LAUNCH") or "subprocess"

@@ -1,17 +1,23 @@
-"""Own input for any recipe: WARC files, crawls of Common Crawl, a model that cleans, a checkpoint as the teacher."""
+"""Own input for any recipe: WARC files, crawls of Common Crawl, models that clean, label and score, a checkpoint as the
+teacher."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from assets.recipes.recipe import Recipe
 from ops.adopt.config import AdoptConfig
-from ops.clean.config import LlmCleaner
+from ops.annotate.config import AnnotateConfig
+from ops.clean.config import LanguageModel, LlmCleaner, Sampling
 from ops.crawl_manifest.config import CommonCrawl, WarcFiles
 from ops.errors import InputError
+from ops.quality.config import AnnotatedLabels, QualityConfig
 from ops.store.files import sha256_of
 from ops.tokenizer.config import FromCheckpoint, TokenizerConfig
 
 LOCAL = "LOCAL"
+ANSWER_TOKENS = 256
+"""Of an annotator: two sentences and a score."""
 INLINE_URLS = 1000
 """Up to so many addresses stand in the config itself; a longer list is an artefact of its own."""
 
@@ -39,24 +45,49 @@ def use_common_crawl(recipe: Recipe, crawls: tuple[str, ...], *, urls: Path | No
     return replace(recipe, source=CommonCrawl(urls=listed, domains=domains), crawls=crawls)
 
 
-def use_llm(recipe: Recipe, place: str, model: str, mode: str) -> Recipe:
-    """The recipe with a language model behind the cleaning rules, at a URL (an endpoint) or in a folder.
+def use_llm(recipe: Recipe, place: str, model: str, mode: str, engine: str = "transformers") -> Recipe:
+    """The recipe with a language model behind the cleaning rules, at a URL (an endpoint) or in a folder (`engine`).
 
     Raises:
-        InputError: when the model is not `name@revision`, or the mode is not one.
+        InputError: when the model is not `name@revision`, or mode or engine are none.
     """
-    name, separator, revision = model.rpartition("@")
-    if not separator or not name or not revision:
-        raise InputError(f"STILLHOUSE_LLM_MODEL: {model!r} is not name@revision")
+    name, revision = _named(model, "STILLHOUSE_LLM_MODEL")
     if mode not in ("rewrite", "select"):
         raise InputError(f"STILLHOUSE_LLM_MODE: {mode!r} is not rewrite or select")
     llm = LlmCleaner(
-        engine="endpoint" if place.startswith(("http://", "https://")) else "transformers",
+        engine=_engine(place, engine),
         model=name,
         revision=revision,
         mode=mode,  # type: ignore[arg-type]
     )
     return replace(recipe, clean=replace(recipe.clean, llm=llm))
+
+
+def use_annotator(recipe: Recipe, place: str, model: str, engine: str = "transformers") -> Recipe:
+    """The recipe with a classifier trained on the labels of a language model, at a URL or in a folder.
+
+    Raises:
+        InputError: when the model is not `name@revision`.
+    """
+    name, revision = _named(model, "STILLHOUSE_ANNOTATOR_MODEL")
+    annotator = LanguageModel(
+        engine=_engine(place, engine), model=name, revision=revision, sampling=Sampling(max_tokens=ANSWER_TOKENS)
+    )
+    quality = replace(recipe.quality or QualityConfig(), labels=AnnotatedLabels())
+    return replace(recipe, annotate=AnnotateConfig(model=annotator), quality=quality)
+
+
+def _engine(place: str, engine: str) -> Literal["endpoint", "vllm", "transformers"]:
+    if engine not in ("vllm", "transformers"):
+        raise InputError(f"STILLHOUSE_LLM_ENGINE: {engine!r} is not vllm or transformers")
+    return "endpoint" if place.startswith(("http://", "https://")) else engine  # type: ignore[return-value]
+
+
+def _named(model: str, variable: str) -> tuple[str, str]:
+    name, separator, revision = model.rpartition("@")
+    if not separator or not name or not revision:
+        raise InputError(f"{variable}: {model!r} is not name@revision")
+    return name, revision
 
 
 def adopt_teacher(recipe: Recipe) -> Recipe:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ops.adopt.config import AdoptConfig
+from ops.annotate.config import AnnotateConfig
 from ops.clean.config import CleanConfig
 from ops.correct.config import CorrectConfig
 from ops.crawl_manifest.config import CommonCrawl, SampleSource, WarcFiles
@@ -22,7 +23,7 @@ from ops.ledger.config import LedgerConfig
 from ops.merge.config import MergeConfig, check_kept
 from ops.minhash.config import MinHashConfig
 from ops.prune.config import PruneConfig
-from ops.quality.config import QualityConfig
+from ops.quality.config import AnnotatedLabels, QualityConfig
 from ops.sample_crawl.config import SampleCrawlConfig
 from ops.score.config import ScoreConfig
 from ops.teacher_logits.config import TeacherLogitsConfig
@@ -63,6 +64,9 @@ class Recipe:
     pages: CrawlPagesConfig = CrawlPagesConfig(bucket=0)
     extract: ExtractConfig = ExtractConfig()
     clean: CleanConfig = CleanConfig()
+    annotate: AnnotateConfig | None = None
+    """A language model labels a sample of documents for the classifier."""
+
     quality: QualityConfig | None = None
     """A classifier trained on labels scores the documents; None: rules do."""
 
@@ -104,6 +108,9 @@ class Recipe:
             if not isinstance(self.teacher, TrainConfig):
                 raise InputError(f"recipe {self.name!r}: merge: an adopted teacher has no checkpoints to merge")
             check_kept(self.merge, self.teacher.kept_steps, self.teacher.num_steps)
+        annotated = self.quality is not None and isinstance(self.quality.labels, AnnotatedLabels)
+        if annotated != (self.annotate is not None):
+            raise InputError(f"recipe {self.name!r}: `annotate` and a `quality` with AnnotatedLabels go together")
         names = [student.name for student in self.students]
         if len(set(names)) != len(names):
             raise InputError(f"recipe {self.name!r}: two students have the same name: {names}")

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +19,13 @@ from typing import Any, TypeVar
 import fsspec
 
 from ops.atomic import write_bytes
-from ops.clean.config import LlmCleaner
+from ops.clean.config import LanguageModel
 from ops.clean.engines import Answer, Chat, Engine, Failure, Likelihood, Reading
 from ops.identity import canonical, encode
+from ops.stage import Execution
 
+SPEED, CALLS = "speed.json", "calls"
+"""What a stage that asks a model leaves in its folder: how fast it was; and while it is under way, the answers."""
 logger = logging.getLogger("stillhouse")
 Q = TypeVar("Q")
 R = TypeVar("R", Answer, Likelihood)
@@ -88,10 +92,17 @@ class Cache:
         return f"{self._root}/{key[:2]}/{key}.json"
 
 
+def open_cache(out: Path, execution: Execution) -> Cache:
+    """The cache that the environment names, else one beside the work under way in `out`."""
+    place = os.environ.get("STILLHOUSE_LLM_CACHE") or out / CALLS
+    is_s3 = str(place).startswith("s3://") and execution.endpoint_url
+    return Cache(place, {"endpoint_url": execution.endpoint_url} if is_s3 else None)
+
+
 class Calls:
     """An engine behind a cache."""
 
-    def __init__(self, config: LlmCleaner, engine: Engine, cache: Cache) -> None:
+    def __init__(self, config: LanguageModel, engine: Engine, cache: Cache) -> None:
         self.engine = engine
         self.speed = Speed()
         self._cache = cache

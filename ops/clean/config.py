@@ -70,6 +70,38 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LanguageModel:
+    """A language model, the engine that runs it, and how it picks its tokens.
+
+    Where the model lies (the URL of an endpoint, a folder) is `Execution.source` and no identity.
+    """
+
+    engine: Literal["endpoint", "vllm", "transformers"]
+    """An OpenAI-compatible endpoint, vLLM in this process, or transformers in this process. Part of the identity: the
+    same model rounds differently in each."""
+
+    model: str
+    """Name, such as `microsoft/phi-4`: what an endpoint is asked for."""
+
+    revision: str
+    """Commit or digest of the weights."""
+
+    sampling: Sampling = Sampling()
+
+    count_tokens_by: Literal["tokenizer", "estimate"] = "tokenizer"
+    """`tokenizer`: the model's own; an endpoint must then answer `/tokenize`, as vLLM's does. `estimate`: one token for
+    every three bytes of UTF-8, rounded up (English with placeholders takes about four)."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the weights, in the engines that run here. An endpoint has its own."""
+
+    def __post_init__(self) -> None:
+        for name in ("model", "revision"):
+            if not getattr(self, name):
+                raise InputError(f"{type(self).__name__}.{name} must be given")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tolerance:
     """How far a model's text may go from what it was given. Formulas are exact whatever stands here: a formula is kept
     to the letter or listed as dropped."""
@@ -101,22 +133,11 @@ class Tolerance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LlmCleaner:
+class LlmCleaner(LanguageModel):
     """A language model that cleans what the rules left, chunk by chunk.
 
-    Where the model lies (the URL of an endpoint, a folder) is `Execution.source` and no identity. Chunks whose answer
-    breaks the contract stay as the rules left them.
+    Chunks whose answer breaks the contract stay as the rules left them.
     """
-
-    engine: Literal["endpoint", "vllm", "transformers"]
-    """An OpenAI-compatible endpoint, vLLM in this process, or transformers in this process. Part of the identity: the
-    same model rounds differently in each."""
-
-    model: str
-    """Name, such as `microsoft/phi-4`: what an endpoint is asked for."""
-
-    revision: str
-    """Commit or digest of the weights."""
 
     mode: Literal["rewrite", "select"] = "rewrite"
     """`rewrite`: the model returns the text as it should be. `select`: it gives each paragraph a likelihood, and
@@ -125,17 +146,8 @@ class LlmCleaner:
     prompt: str = ""
     """Empty: `ops.clean.prompts.REWRITE` or `SELECT`, by mode. Always the full text once constructed."""
 
-    sampling: Sampling = Sampling()
-
     chunk_tokens: int = 5000
     """Most tokens of a chunk (`rewrite`), or of a paragraph as it is shown (`select`: the head of a longer one)."""
-
-    count_tokens_by: Literal["tokenizer", "estimate"] = "tokenizer"
-    """`tokenizer`: the model's own; an endpoint must then answer `/tokenize`, as vLLM's does. `estimate`: one token for
-    every three bytes of UTF-8, rounded up (English with placeholders takes about four)."""
-
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the weights, in the engines that run here. An endpoint has its own."""
 
     threshold: float = 0.0
     """`select`: a paragraph is kept when its log-odds of being part of the article, less those of an empty paragraph,
@@ -146,9 +158,7 @@ class LlmCleaner:
     def __post_init__(self) -> None:
         if not self.prompt:
             object.__setattr__(self, "prompt", REWRITE if self.mode == "rewrite" else SELECT)
-        for name in ("model", "revision"):
-            if not getattr(self, name):
-                raise InputError(f"LlmCleaner.{name} must be given")
+        super().__post_init__()
         needed = "{example}" if self.mode == "rewrite" else "{paragraph}"
         if needed not in self.prompt:
             raise InputError(f"LlmCleaner.prompt must have the field {needed} in mode {self.mode!r}")

@@ -1,6 +1,5 @@
 """The stage: DOCUMENTS parts to CLEANED parts."""
 
-import os
 import shutil
 from collections import Counter
 from dataclasses import asdict
@@ -8,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ops.atomic import write_json
-from ops.clean.calls import Cache, Calls
+from ops.clean.calls import CALLS, SPEED, Calls, open_cache
 from ops.clean.cleaner import Outcome, clean_documents
 from ops.clean.config import CleanConfig, LlmCleaner
 from ops.clean.document import FormulaMismatch, protect
-from ops.clean.engines import make_engine
+from ops.clean.engines import make_engine, observe_model
 from ops.clean.model import Model
 from ops.clean.prompts import digest
 from ops.clean.rules import Rules
-from ops.errors import InputError
 from ops.parts import BATCH_ROWS, Batch, Row, Totals, part_paths, read_rows, run_parts
 from ops.schema import CLEANED, PROVENANCE
 from ops.stage import Check, Execution, Inputs, StageResult, one, reconcile
@@ -25,7 +23,6 @@ _PROVENANCE = [field.name for field in PROVENANCE]
 NUM_SAMPLES = 3
 SAMPLE_CHARS = 300
 LLM_BATCH_ROWS = 1024
-SPEED, CALLS = "speed.json", "calls"
 
 
 def observe(config: CleanConfig, execution: Execution) -> Any:
@@ -34,13 +31,7 @@ def observe(config: CleanConfig, execution: Execution) -> Any:
     Raises:
         InputError: when `execution.source` is no folder.
     """
-    if config.llm is None or config.llm.engine == "endpoint":
-        return None
-    folder = Path(execution.source or "")
-    if not execution.source or not folder.is_dir():
-        raise InputError(f"clean: {execution.source!r} is not the folder of {config.llm.model}")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [[str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    return None if config.llm is None else observe_model(config.llm, execution)
 
 
 def run(config: CleanConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
@@ -94,10 +85,7 @@ def run(config: CleanConfig, inputs: Inputs, out: Path, execution: Execution) ->
 
 
 def _model(config: LlmCleaner, rules: Rules, out: Path, execution: Execution) -> Model:
-    place = os.environ.get("STILLHOUSE_LLM_CACHE") or out / CALLS
-    is_s3 = str(place).startswith("s3://") and execution.endpoint_url
-    cache = Cache(place, {"endpoint_url": execution.endpoint_url} if is_s3 else None)
-    return Model(config, rules, Calls(config, make_engine(config, execution), cache))
+    return Model(config, rules, Calls(config, make_engine(config, execution), open_cache(out, execution)))
 
 
 def _report(config: CleanConfig, totals: Totals, samples: list[dict[str, Any]], volatile: list[str]) -> StageResult:

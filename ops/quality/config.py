@@ -14,6 +14,11 @@ class FileLabels:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnnotatedLabels:
+    """Labels that a language model gave documents of the input `cleaned`: the input `labels`, from `ops.annotate`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SourceScore:
     """The score of all documents of the sources (URL hosts) that match a pattern of the shell."""
 
@@ -50,7 +55,7 @@ class QualityConfig:
         seed: keys the hashes.
     """
 
-    labels: FileLabels | ProvenanceLabels = field(default_factory=FileLabels)
+    labels: FileLabels | AnnotatedLabels | ProvenanceLabels = field(default_factory=FileLabels)
     num_features: int = 1 << 18
     max_chars: int = 20_000
     max_documents: int = 20_000

@@ -14,9 +14,12 @@ import pyarrow.parquet as pq
 
 from ops.errors import InputError
 from ops.parts import part_paths, read_rows
-from ops.quality.config import HIGHEST_SCORE, FileLabels, ProvenanceLabels, QualityConfig
+from ops.quality.config import HIGHEST_SCORE, AnnotatedLabels, ProvenanceLabels, QualityConfig
+from ops.stage import Inputs, one
 
 KEYS = ("text", "doc_id", "url")
+LABELS = "labels.jsonl"
+"""What `ops.annotate` leaves."""
 
 
 class Labels:
@@ -64,17 +67,19 @@ def read_labels(path: Path) -> Labels:
 
 
 def labelled(
-    config: QualityConfig, directories: Sequence[Path], source: str | None, counts: Counter[str]
+    config: QualityConfig, inputs: Inputs, source: str | None, counts: Counter[str]
 ) -> list[tuple[float, str, float]]:
     """(hash within 0..1, text, score) of the labelled documents of the lowest hashes, sorted."""
+    directories = inputs.get("cleaned", ())
     found: Iterable[tuple[str, float]]
-    if isinstance(config.labels, FileLabels):
-        if source is None:
-            raise InputError("labels: FileLabels reads the file that execution.source names, and it is not set")
-        labels = read_labels(Path(source))
-        found = _from_file(labels, directories, counts)
-    else:
+    if isinstance(config.labels, ProvenanceLabels):
         found = _by_provenance(config.labels, directories, counts)
+    elif isinstance(config.labels, AnnotatedLabels):
+        found = _from_file(read_labels(one(inputs, "labels") / LABELS), directories, counts)
+    elif source is None:
+        raise InputError("labels: FileLabels reads the file that execution.source names, and it is not set")
+    else:
+        found = _from_file(read_labels(Path(source)), directories, counts)
     keyed = ((hashed(text, f"{config.seed}"), text, score) for text, score in found)
     return heapq.nsmallest(config.max_documents, keyed)
 

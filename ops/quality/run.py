@@ -42,7 +42,7 @@ def run(config: QualityConfig, inputs: Inputs, out: Path, execution: Execution) 
         InputError: when the labels cannot be read, or there are fewer than `LEAST_LABELS`.
     """
     counts: Counter[str] = Counter(labels=0, labelled=0, documents=0)
-    rows = labelled(config, inputs.get("cleaned", ()), execution.source, counts)
+    rows = labelled(config, inputs, execution.source, counts)
     if len(rows) < LEAST_LABELS:
         raise InputError(f"labels: {len(rows)} documents have one, at least {LEAST_LABELS} are needed")
     rows.sort()

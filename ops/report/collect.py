@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.atomic import read_json
+from ops.clean.calls import SPEED
 from ops.errors import InputError
 from ops.parts import read_rows
 from ops.report.config import ReportConfig
@@ -14,6 +15,9 @@ from ops.store.record import RECORD_NAME, Record
 
 DATA_STAGES = ("pages", "documents", "cleaned", "scored", "deduplicated", "corpus", "tokens")
 """Assets with documents, in the order in which documents pass them."""
+
+_NO_CALLS = {"chunks": 0, "accepted": 0, "tokens_in": 0, "tokens_out": 0}
+_MEASURED = ("calls", "cached", "seconds", "tokens_in", "tokens_out")
 
 
 def records_of(inputs: Inputs) -> dict[str, list[Record]]:
@@ -125,6 +129,33 @@ def formulas(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:
     """A row for each carrier of mathematics, over all partitions of the formula ledger."""
     ledger = records.get("formula_ledger", [])
     return sum_rows([record.summary["formulas_by_carrier"] for record in ledger], "carrier")
+
+
+def cleaning(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:
+    """A row for each language model that cleaned, over all partitions: what it was asked and what became of it."""
+    rows: dict[str, dict[str, Any]] = {}
+    for record in records.get("cleaned", []):
+        llm = record.summary.get("llm")
+        if llm is None:
+            continue
+        row = rows.setdefault(llm["cleaner"], {"cleaner": llm["cleaner"], "rejected": Counter(), **_NO_CALLS})
+        row["rejected"].update(llm["rejected"])
+        for name in _NO_CALLS:
+            row[name] += llm[name]
+    return [{**row, "rejected": dict(sorted(row["rejected"].items()))} for row in rows.values()]
+
+
+def cleaning_speeds(inputs: Inputs, records: Mapping[str, list[Record]]) -> dict[str, dict[str, float]]:
+    """Calls, seconds and tokens of each model that cleaned, over all partitions; answers from a cache are left out."""
+    speeds: dict[str, dict[str, float]] = {}
+    for path, record in zip(inputs.get("cleaned", ()), records.get("cleaned", []), strict=True):
+        llm = record.summary.get("llm")
+        if llm is not None:
+            total = speeds.setdefault(llm["cleaner"], dict.fromkeys(_MEASURED, 0.0))
+            found = read_json(Path(path) / SPEED)
+            for name in _MEASURED:
+                total[name] += found.get(name, 0)
+    return speeds
 
 
 def lineage(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:

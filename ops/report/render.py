@@ -21,9 +21,16 @@ code { font-size: 13px; } .charts { display: flex; flex-wrap: wrap; gap: 1rem; }
 """
 
 
-def sections(report: Mapping[str, Any], speeds: Mapping[str, Any], costs: Sequence[Mapping[str, Any]]) -> list[Section]:
+def sections(
+    report: Mapping[str, Any],
+    speeds: Mapping[str, Any],
+    costs: Sequence[Mapping[str, Any]],
+    cleaning_speeds: Mapping[str, Mapping[str, float]],
+) -> list[Section]:
     """The tables of the report."""
     found = [_family(report["family"], speeds), _tasks(report["family"]), _flow(report["flow"])]
+    if report["cleaning"]:
+        found.append(cleaning(report["cleaning"], cleaning_speeds))
     if report["formulas"]:
         found.append(_formulas(report["formulas"]))
     if report["caught"]:
@@ -131,6 +138,33 @@ def _flow(flow: Sequence[Mapping[str, Any]]) -> Section:
     ]
     columns = ["stage", "documents in", "out", "dropped", "unaccounted", "reasons"]
     return "What went where", "Every document that does not go on has a reason; in = out + dropped.", columns, rows
+
+
+def cleaning(rows: Sequence[Mapping[str, Any]], speeds: Mapping[str, Mapping[str, float]]) -> Section:
+    """The table of language models that cleaned."""
+    cells = []
+    for row in rows:
+        speed, rejected = speeds[row["cleaner"]], sum(row["rejected"].values())
+        reasons = sorted(row["rejected"].items(), key=lambda item: (-item[1], item[0]))
+        seconds = speed["seconds"]
+        cells.append(
+            [
+                row["cleaner"],
+                f"{row['chunks']:,}",
+                f"{row['accepted']:,}",
+                f"{rejected / row['chunks']:.1%}" if row["chunks"] else "",
+                ", ".join(f"{reason} {count:,}" for reason, count in reasons) or "-",
+                f"{row['tokens_in']:,}",
+                f"{row['tokens_out']:,}",
+                *(f"{speed[name] / seconds:,.1f}" if seconds else "" for name in ("tokens_in", "tokens_out")),
+            ]
+        )
+    columns = ["model", "chunks", "accepted", "rejected", "reasons", "tokens in", "tokens out", "in/s", "out/s"]
+    sentence = (
+        "Chunks put to a language model = answers taken + answers that broke the contract, for which the text of "
+    )
+    sentence += "the rules stands. Speed is over the calls that were made, without those answered before."
+    return "Cleaning by a model", sentence, columns, cells
 
 
 def _formulas(formulas: Sequence[Mapping[str, Any]]) -> Section:

@@ -25,12 +25,13 @@ def run(config: ReportConfig, inputs: Inputs, out: Path, execution: Execution) -
         "recipe": config.recipe,
         "family": collect.family(config, inputs, records),
         "flow": flow,
+        "cleaning": collect.cleaning(records),
         "formulas": collect.formulas(records),
         "caught": collect.caught(inputs, records),
         "lineage": collect.lineage(records),
     }
     speeds = collect.speeds(config, inputs)
-    tables = render.sections(report, speeds, collect.costs(records))
+    tables = render.sections(report, speeds, collect.costs(records), collect.cleaning_speeds(inputs, records))
     title = f"Stillhouse: the {config.recipe} family"
     charts = render.charts(report["family"], speeds)
     write_json(out / FAMILY, report)

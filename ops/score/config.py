@@ -1,11 +1,32 @@
 """Config of `ops.score`."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ops.errors import InputError
 
 UNDETERMINED = "und"
 """ISO 639 code of a text whose language cannot be told: formulas alone, a few words, or a verdict without certainty."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A sequence classifier with one output that others trained, in place of the rules. Where its weights lie is
+    `Execution.source` (a folder; none: the local Hugging Face cache), which files they are is observed."""
+
+    name: str = "HuggingFaceTB/finemath-classifier"
+    revision: str = "main"
+    max_tokens: int = 512
+    batch_size: int = 32
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("name", "revision"):
+            if not getattr(self, name):
+                raise InputError(f"Classifier.{name} must be given")
+        for name in ("max_tokens", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"Classifier.{name} must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +51,9 @@ class ScoreConfig:
 
     max_scored_chars: int = 20_000
     """Longer texts are scored by the excerpt of this length around their middle (FineMath's crop)."""
+
+    classifier: Classifier | None = None
+    """None: the rules of `ops.score.quality`, or the input `quality_model`."""
 
     def __post_init__(self) -> None:
         if not self.languages or not all(self.languages):

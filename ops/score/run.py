@@ -1,12 +1,14 @@
 """Stage `ops.score`: cleaned documents in, scored documents out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ops.errors import InputError
 from ops.parts import Batch, Row, run_parts
 from ops.quality.model import load_model
 from ops.schema import SCORED
+from ops.score.classifier import TrainedElsewhere, observe_classifier
 from ops.score.config import ScoreConfig
 from ops.score.excerpt import crop, take_apart
 from ops.score.language import identify, model_version
@@ -15,8 +17,9 @@ from ops.stage import Execution, Inputs, StageResult, one, reconcile
 
 
 def observe(config: ScoreConfig, execution: Execution) -> dict[str, str]:
-    """The language model comes with a package: its version and digest."""
-    return model_version()
+    """The language model comes with a package: its version and digest. Files of a classifier by their digests."""
+    classifier = observe_classifier(config.classifier, execution.source) if config.classifier is not None else {}
+    return {**model_version(), **classifier}
 
 
 def score_row(row: Mapping[str, Any], config: ScoreConfig, learnt: float | None = None) -> Row:
@@ -34,17 +37,27 @@ def score_row(row: Mapping[str, Any], config: ScoreConfig, learnt: float | None 
 
 
 def run(config: ScoreConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
-    """Score every document of `cleaned`, by rule or with the model of `ops.quality` in the input `quality_model`.
+    """Score every document of `cleaned`: by rule, with the model of `ops.quality` in the input `quality_model`, or with
+    a classifier that others trained.
 
     Counters beside `in` and `out`: `language_<code>` and `int_score_<0..5>`, over all documents that came in.
     """
 
+    if config.classifier is not None and inputs.get("quality_model"):
+        raise InputError("score: a classifier and an input `quality_model`, give one of them")
     model = load_model(one(inputs, "quality_model")) if inputs.get("quality_model") else None
+    elsewhere: TrainedElsewhere | None = None
+
+    def learn(texts: list[str]) -> Sequence[float | None]:
+        nonlocal elsewhere
+        if config.classifier is None:
+            return model.score(texts) if model is not None else [None] * len(texts)
+        elsewhere = elsewhere or TrainedElsewhere(config.classifier, execution.source, device=execution.device)
+        return elsewhere.score(texts, config.max_scored_chars)
 
     def transform(rows: list[Row]) -> Batch:
         batch = Batch()
-        learnt = model.score([row["text"] for row in rows]) if model is not None else [None] * len(rows)
-        for row, score in zip(rows, learnt, strict=True):
+        for row, score in zip(rows, learn([row["text"] for row in rows]), strict=True):
             scored = score_row(row, config, score)
             batch.counts[f"language_{scored['language']}"] += 1
             batch.counts[f"int_score_{scored['math_int_score']}"] += 1
@@ -58,9 +71,12 @@ def run(config: ScoreConfig, inputs: Inputs, out: Path, execution: Execution) ->
 
     totals = run_parts(one(inputs, "cleaned"), out, SCORED, transform, stage="score")
     histogram = {str(score): totals.counts.get(f"int_score_{score}", 0) for score in range(6)}
+    by = "rule" if model is None else "quality_model"
+    if config.classifier is not None:
+        by = f"{config.classifier.name}@{config.classifier.revision}"
     return StageResult(
         counts=totals.counts,
         dropped=totals.dropped,
         checks=[reconcile(totals.counts, totals.dropped)],
-        summary={"documents_by_int_score": histogram, "scored_by": "rule" if model is None else "quality_model"},
+        summary={"documents_by_int_score": histogram, "scored_by": by},
     )

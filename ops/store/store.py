@@ -131,6 +131,10 @@ class Store:
                 raise
         return target
 
+    def read_file(self, record: Record, name: str) -> bytes:
+        """One file of an artefact."""
+        return self.fs.cat_file(self._file_path(record, name))
+
     def verify(self, record: Record) -> list[str]:
         """Hash every file again; what is wrong, a line each (empty: nothing)."""
         problems = []

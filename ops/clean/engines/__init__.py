@@ -5,6 +5,16 @@ Which engine is in the config; where its model lies is `Execution.source`: the b
 """
 
 from ops.clean.engines.interface import Answer, Chat, Engine, EngineError, Failure, Likelihood, Reading
-from ops.clean.engines.make import make_engine
+from ops.clean.engines.make import make_engine, observe_model
 
-__all__ = ["Answer", "Chat", "Engine", "EngineError", "Failure", "Likelihood", "Reading", "make_engine"]
+__all__ = [
+    "Answer",
+    "Chat",
+    "Engine",
+    "EngineError",
+    "Failure",
+    "Likelihood",
+    "Reading",
+    "make_engine",
+    "observe_model",
+]

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any, TypeVar
 
-from ops.clean.config import LlmCleaner
+from ops.clean.config import LanguageModel
 from ops.clean.engines.interface import Answer, Chat, EngineError, Failure, Likelihood, Reading
 from ops.errors import InputError
 
@@ -84,7 +84,7 @@ class _Refused(Exception):
 class Endpoint:
     """See `ops.clean.engines.interface.Engine`."""
 
-    def __init__(self, config: LlmCleaner, base_url: str, patience: Patience) -> None:
+    def __init__(self, config: LanguageModel, base_url: str, patience: Patience) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise InputError(f"{base_url}: not the URL of an API (http:// or https://)")
         self._config, self._patience = config, patience

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ops.clean.config import LlmCleaner
+from ops.clean.config import LanguageModel
 from ops.clean.engines.endpoint import ESTIMATED_BYTES
 from ops.clean.engines.interface import Answer, Chat, Failure, Likelihood, Reading
 from ops.errors import InputError
@@ -18,7 +18,7 @@ from ops.errors import InputError
 class OfflineTransformers:
     """See `ops.clean.engines.interface.Engine`. Weights are read from safetensors or GGUF, never from pickles."""
 
-    def __init__(self, config: LlmCleaner, folder: str, *, device: str = "cpu") -> None:
+    def __init__(self, config: LanguageModel, folder: str, *, device: str = "cpu") -> None:
         """
         Raises:
             InputError: when the folder holds no model, or a package is missing.

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ops.clean.config import LlmCleaner
+from ops.clean.config import LanguageModel
 from ops.clean.engines.endpoint import ESTIMATED_BYTES
 from ops.clean.engines.interface import Answer, Chat, Failure, Likelihood, Reading
 from ops.errors import InputError
@@ -16,7 +16,7 @@ BATCH = 256
 class OfflineVllm:
     """See `ops.clean.engines.interface.Engine`."""
 
-    def __init__(self, config: LlmCleaner, folder: str) -> None:
+    def __init__(self, config: LanguageModel, folder: str) -> None:
         """
         Raises:
             InputError: when the folder is none, or vLLM is not installed.
