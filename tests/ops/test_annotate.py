@@ -4,6 +4,7 @@ from them."""
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_answers_are_read(answer: str, score: int | str) -> None:
 
 
 def annotate(
-    documents: Path, out: Path, write: Callable[[str], str | Answer], **config: int
+    documents: Path, out: Path, write: Callable[[str], str | Answer], **config: Any
 ) -> tuple[StageResult, Sequence[Chat]]:
     out.mkdir(exist_ok=True)
     scripted = Scripted(write)
@@ -144,7 +145,8 @@ def test_a_run_that_stopped_goes_on_without_asking_again(tmp_path: Path, monkeyp
 
 
 def test_what_cannot_be_is_named(tmp_path: Path) -> None:
-    for wrong in ({"prompt": " "}, {"max_chars": 9}, {"max_documents": 0}):
+    wrongs: list[dict[str, Any]] = [{"prompt": " "}, {"max_chars": 9}, {"max_documents": 0}]
+    for wrong in wrongs:
         with pytest.raises(InputError, match=rf"AnnotateConfig\.{next(iter(wrong))}"):
             AnnotateConfig(model=MODEL, **wrong)
     with pytest.raises(InputError, match=r"LanguageModel\.revision"):

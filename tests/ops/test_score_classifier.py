@@ -42,10 +42,10 @@ def save(folder: Path, *, num_labels: int = 1) -> Path:
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=32,
-        num_labels=num_labels,
         initializer_range=0.6,
         problem_type="regression",
     )
+    config.num_labels = num_labels
     model = BertForSequenceClassification(config)
     with torch.no_grad():
         model.classifier.weight.mul_(6)
