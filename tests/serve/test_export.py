@@ -122,6 +122,7 @@ def test_dense_networks_on_its_cpu_build(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @needs_vllm
 @pytest.mark.timeout(2400)
 def test_networks_with_experts(tmp_path: Path) -> None:

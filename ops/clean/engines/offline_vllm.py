@@ -29,7 +29,14 @@ class OfflineVllm:
             raise InputError(f"{folder}: no such folder")
         self._config = config
         self._vllm = vllm
-        self._llm: Any = vllm.LLM(model=folder, dtype=config.dtype, seed=config.sampling.seed, trust_remote_code=False)
+        on_cpu = vllm.platforms.current_platform.is_cpu()
+        self._llm: Any = vllm.LLM(
+            model=folder,
+            dtype=config.dtype,
+            seed=config.sampling.seed,
+            trust_remote_code=False,
+            enforce_eager=on_cpu,  # compiling takes minutes there
+        )
         self._tokenizer: Any = self._llm.get_tokenizer()
         self._length = int(self._llm.llm_engine.model_config.max_model_len)
 
@@ -73,25 +80,37 @@ class OfflineVllm:
             )
 
     def score(self, readings: Sequence[Reading], options: Sequence[str]) -> Iterator[tuple[int, Likelihood | Failure]]:
-        tails = [self._encode(option) for option in options]
+        """Every token of an option is asked for by itself, behind those before it: so the text is read once and comes
+        from vLLM's cache of prefixes then, which the likelihoods of a whole prompt (`prompt_logprobs`) would bypass."""
+        tails = [tuple(self._encode(option)) for option in options]
+        steps: dict[tuple[int, ...], set[int]] = {}
+        for tail in tails:
+            for place, token in enumerate(tail):
+                steps.setdefault(tail[:place], set()).add(token)
         texts = [self._encode(reading.head) + self._encode(reading.tail) for reading in readings]
-        whole = [text + tail for text in texts for tail in tails]
+        prompts = [[*text, *before] for text in texts for before in steps]
         # vLLM writes at least one token; it is not looked at.
-        parameters = [self._vllm.SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0) for _ in whole]
-        found: dict[int, list[float | None]] = {}
-        for index, tokens, output in self._run(whole, parameters, room=1):
-            question, option = divmod(index, len(tails))
-            scores = found.setdefault(question, [])
-            scores.append(None if output is None else _behind(output.prompt_logprobs, tokens, len(tails[option])))
-            if len(scores) < len(tails):
+        parameters = [
+            self._vllm.SamplingParams(temperature=0.0, max_tokens=1, logprob_token_ids=sorted(tokens))
+            for _ in texts
+            for tokens in steps.values()
+        ]
+        found: list[Any] = []
+        for index, _, output in self._run(prompts, parameters, room=1):
+            found.append(output)
+            if len(found) < len(steps):
                 continue
-            known = tuple(score for score in scores if score is not None)
-            if len(known) < len(tails):
-                yield question, Failure(reason="too_long", detail=f"{len(tokens)} tokens")
+            question = index // len(steps)
+            if None in found:
+                yield question, Failure(reason="too_long", detail=f"{len(texts[question])} tokens")
             else:
-                start = question * len(tails)
-                tokens_in = sum(map(len, whole[start : start + len(tails)]))
-                yield question, Likelihood(log_likelihoods=known, tokens_in=tokens_in)
+                given = {before: output.outputs[0].logprobs[0] for before, output in zip(steps, found, strict=True)}
+                scores = tuple(
+                    float(sum(given[tail[:place]][token].logprob for place, token in enumerate(tail))) for tail in tails
+                )
+                tokens_in = len(texts[question]) + sum(map(len, tails))
+                yield question, Likelihood(log_likelihoods=scores, tokens_in=tokens_in)
+            found = []
 
     def _run(
         self, prompts: list[list[int]], parameters: list[Any], *, room: int
@@ -111,9 +130,3 @@ class OfflineVllm:
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
-
-
-def _behind(logprobs: Sequence[Any], tokens: Sequence[int], length: int) -> float:
-    """Sum over the last `length` tokens of a prompt."""
-    places = range(len(tokens) - length, len(tokens))
-    return float(sum(logprobs[place][tokens[place]].logprob for place in places))
