@@ -13,7 +13,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
-from kernels import native
+from kernels import native, triton_support
 from kernels.dispatch import Operation
 
 CONV1D: Operation[Callable[..., Tensor]] = Operation("causal_conv1d")
@@ -211,3 +211,10 @@ class _NativeConv(Function):
             x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL, native.inner_dense(grad_BLC), grad_x_BLC
         )
         return grad_x_BLC, *others, None
+
+
+@CONV1D.register("triton", **triton_support.REGISTRATION)
+def _conv1d_triton(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL):
+    from kernels import conv1d_triton
+
+    return conv1d_triton.convolve(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL)

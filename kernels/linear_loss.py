@@ -16,7 +16,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import cross_entropy, kl_div, linear, log_softmax
 
-from kernels import native
+from kernels import native, triton_support
 from kernels.dispatch import Operation
 
 CROSS_ENTROPY: Operation[Callable[..., Tensor]] = Operation("linear_cross_entropy")
@@ -150,6 +150,7 @@ class _Accumulator:
 
     def __init__(self, hidden_TD: Tensor, weight_VD: Tensor, wanted: tuple[bool, bool]) -> None:
         self.hidden_TD, self.weight_VD = hidden_TD, weight_VD
+        self.wanted = any(wanted)
         work = torch.promote_types(weight_VD.dtype, torch.float32)
         self.grad_hidden_TD = torch.zeros_like(hidden_TD) if wanted[0] else None
         self.grad_weight_VD = torch.zeros_like(weight_VD, dtype=work) if wanted[1] else None
@@ -163,6 +164,11 @@ class _Accumulator:
                 self.grad_weight_VD.addmm_(grad_TV.T, self.hidden_TD[part])
             else:
                 self.grad_weight_VD += grad_TV.T @ self.hidden_TD[part]
+
+    def keep(self, ctx) -> None:
+        """For the backward pass."""
+        ctx.save_for_backward(self.grad_hidden_TD, self.grad_weight_VD)
+        ctx.weight_dtype = self.weight_VD.dtype
 
 
 def _scaled_gradients(ctx, grad_total: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -184,12 +190,11 @@ class _ChunkedCrossEntropy(Function):
             target_T1 = target_T[part].clamp(min=0)[:, None]
             log_probs_TV = log_softmax(_logits(hidden_TD[part], weight_VD), dim=-1)
             total -= (log_probs_TV.gather(1, target_T1).squeeze(1) * counted_T).sum()
-            if any(ctx.needs_input_grad[:2]):
+            if gradients.wanted:
                 grad_TV = log_probs_TV.exp_()
                 grad_TV.scatter_add_(1, target_T1, grad_TV.new_full(target_T1.shape, -1.0))
                 gradients.add(part, grad_TV.mul_(counted_T[:, None]))
-        ctx.save_for_backward(gradients.grad_hidden_TD, gradients.grad_weight_VD)
-        ctx.weight_dtype = weight_VD.dtype
+        gradients.keep(ctx)
         return total
 
     @staticmethod
@@ -209,10 +214,9 @@ class _ChunkedKL(Function):
             teacher_TV = log_softmax(_logits(teacher_hidden_TD[part], teacher_weight_VD).div_(temperature), dim=-1)
             probs_TV = teacher_TV.exp()
             total += (teacher_TV.sub_(student_TV).mul_(probs_TV).sum(-1) * mask_T[part]).sum()
-            if any(ctx.needs_input_grad[:2]):
+            if gradients.wanted:
                 gradients.add(part, student_TV.exp_().sub_(probs_TV).mul_(mask_T1 / temperature))
-        ctx.save_for_backward(gradients.grad_hidden_TD, gradients.grad_weight_VD)
-        ctx.weight_dtype = weight_VD.dtype
+        gradients.keep(ctx)
         return total
 
     @staticmethod
@@ -254,15 +258,13 @@ class _NativeCrossEntropy(_ChunkedCrossEntropy):
     @staticmethod
     def forward(ctx, hidden_TD, weight_VD, target_T, size):
         gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
-        wanted = any(ctx.needs_input_grad[:2])
         total = hidden_TD.new_zeros(())
         for part in _chunks(hidden_TD.shape[0], size):
             logits_TV = linear(hidden_TD[part], weight_VD)
-            total += _softmax_loss("cross_entropy", logits_TV, None, target_T[part], gradient=wanted).sum()
-            if wanted:
+            total += _softmax_loss("cross_entropy", logits_TV, None, target_T[part], gradient=gradients.wanted).sum()
+            if gradients.wanted:
                 gradients.add(part, logits_TV)
-        ctx.save_for_backward(gradients.grad_hidden_TD, gradients.grad_weight_VD)
-        ctx.weight_dtype = weight_VD.dtype
+        gradients.keep(ctx)
         return total
 
 
@@ -270,19 +272,16 @@ class _NativeKL(_ChunkedKL):
     @staticmethod
     def forward(ctx, hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
         gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
-        wanted = any(ctx.needs_input_grad[:2])
         total = hidden_TD.new_zeros(())
         counted_T = mask_T.to(torch.int64) - 1
         for part in _chunks(hidden_TD.shape[0], size):
             logits_TV = linear(hidden_TD[part], weight_VD)
             teacher_TV = linear(teacher_hidden_TD[part], teacher_weight_VD)
-            scale = 1 / temperature
-            losses_T = _softmax_loss("kl", logits_TV, teacher_TV, counted_T[part], gradient=wanted, scale=scale)
-            total += losses_T.sum()
-            if wanted:
+            options = {"gradient": gradients.wanted, "scale": 1 / temperature}
+            total += _softmax_loss("kl", logits_TV, teacher_TV, counted_T[part], **options).sum()
+            if gradients.wanted:
                 gradients.add(part, logits_TV)
-        ctx.save_for_backward(gradients.grad_hidden_TD, gradients.grad_weight_VD)
-        ctx.weight_dtype = weight_VD.dtype
+        gradients.keep(ctx)
         return total
 
 
@@ -294,3 +293,17 @@ def _cross_entropy_cpu(hidden_TD, weight_VD, target_T, size):
 @KL.register("cpu", usable=native.usable, dtypes=native.DTYPES)
 def _kl_cpu(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
     return _NativeKL.apply(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size)
+
+
+@CROSS_ENTROPY.register("triton", **triton_support.REGISTRATION)
+def _cross_entropy_triton(*arguments):
+    from kernels import linear_loss_triton
+
+    return linear_loss_triton.cross_entropy(*arguments)
+
+
+@KL.register("triton", **triton_support.REGISTRATION)
+def _kl_triton(*arguments):
+    from kernels import linear_loss_triton
+
+    return linear_loss_triton.kl(*arguments)

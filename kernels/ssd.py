@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from kernels import native
+from kernels import native, triton_support
 from kernels.dispatch import Operation
 from kernels.ssd_cpu import scan
 
@@ -191,3 +191,10 @@ def _ssd_torch(x_BLHP, dt_BLH, A_H, B_BLGN, C_BLGN, D_H, initial_state_BHPN, seq
 @SSD.register("cpu", usable=native.usable, dtypes=native.DTYPES)
 def _ssd_cpu(*arguments):
     return scan(*arguments)
+
+
+@SSD.register("triton", **triton_support.REGISTRATION)
+def _ssd_triton(*arguments):
+    from kernels import ssd_backward_triton
+
+    return ssd_backward_triton.scan(*arguments)

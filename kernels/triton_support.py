@@ -52,8 +52,8 @@ REGISTRATION: dict[str, Any] = {"usable": usable, "preferred": preferred, "dtype
 """How a `triton` backend is registered."""
 
 
-def kernel(function: Callable[..., None]) -> Any:
-    """`triton.jit`: `kernel[grid](...)` launches the decorated function."""
+def kernel(function: Callable[..., Any]) -> Any:
+    """`triton.jit`: `kernel[grid](...)` launches the decorated function, other kernels call it."""
     import triton
 
     return triton.jit(function)

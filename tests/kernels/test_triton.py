@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not triton_support.installed(), reason="triton is not installed (extra `triton`)")
 
 
-@pytest.mark.parametrize("file", ["triton_norms.py"])
+@pytest.mark.parametrize("file", ["triton_norms.py", "triton_conv1d.py", "triton_losses.py", "triton_ssd.py"])
 def test_interpreted(file: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "0", "-rs", "-p", "no:cacheprovider", f"tests/kernels/{file}"],
