@@ -20,7 +20,7 @@ width, V vocabulary, K tokens kept of the vocabulary.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -37,6 +37,7 @@ from kernels.linear_loss import (
     _default_chunk,
     _logits,
     _scaled_gradients,
+    _uncapped,
 )
 
 Kind = Literal["forward_kl", "reverse_kl", "mse", "cosine", "top_k_kl"]
@@ -59,6 +60,8 @@ class Loss:
     top_k: int = 0
     tail: Tail = "renormalise"
     ce_weight: float = 0.0
+    cap: float | None = None
+    """The student's logits are cap * tanh(z / cap)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +70,12 @@ class DenseTeacher:
 
     hidden_TE: Tensor
     weight_VE: Tensor
+    cap: float | None = None
+    """Its logits are cap * tanh(u / cap)."""
 
     def of(self, part: slice) -> Tensor:
         """Logits of a chunk."""
-        return _logits(self.hidden_TE[part], self.weight_VE)
+        return _logits(self.hidden_TE[part], self.weight_VE, self.cap)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,11 +167,14 @@ def most_likely(logits_CV: Tensor, k: int, *, temperature: float = 1.0) -> TopK:
 
 
 @torch.no_grad()
-def linear_most_likely(hidden_TD: Tensor, weight_VD: Tensor, k: int, *, chunk_size: int | None = None) -> TopK:
-    """The k most likely tokens of softmax(hidden @ weight^T) for each token, logits of a chunk at a time."""
+def linear_most_likely(
+    hidden_TD: Tensor, weight_VD: Tensor, k: int, *, cap: float | None = None, chunk_size: int | None = None
+) -> TopK:
+    """The k most likely tokens of softmax(hidden @ weight^T) for each token, logits of a chunk at a time, capped as in
+    `linear_cross_entropy`."""
     _check_projection("hidden_TD", hidden_TD, weight_VD)
     size = chunk_size or _default_chunk(weight_VD)
-    parts = [most_likely(_logits(hidden_TD[part], weight_VD), k) for part in _chunks(hidden_TD.shape[0], size)]
+    parts = [most_likely(_logits(hidden_TD[part], weight_VD, cap), k) for part in _chunks(hidden_TD.shape[0], size)]
     ids_TK, log_probs_TK, log_tail_T = (
         torch.cat(found)
         for found in zip(*((part.ids_TK, part.log_probs_TK, part.log_tail_T) for part in parts), strict=True)
@@ -205,7 +213,7 @@ def _reference(z_TV: Tensor, teacher: Tensor | TopK, loss: Loss) -> Tensor:
 
 @DISTILLATION.register("ref")
 def _distillation_ref(hidden_TD, weight_VD, teacher, target_T, loss, size):
-    z_TV = _logits(hidden_TD, weight_VD)
+    z_TV = _logits(hidden_TD, weight_VD, loss.cap)
     with torch.no_grad():
         seen = teacher.of(slice(None))
     divergence = _reference(z_TV, seen, loss)[target_T >= 0].sum()
@@ -301,7 +309,8 @@ class _Chunked(Function):
         dtype = torch.promote_types(hidden_TD.dtype, torch.float32)
         total, divergence = (torch.zeros((), dtype=dtype, device=hidden_TD.device) for _ in range(2))
         for part in _chunks(hidden_TD.shape[0], size):
-            z_CV, counted_C = _logits(hidden_TD[part], weight_VD), target_T[part] >= 0
+            z_CV, counted_C = _logits(hidden_TD[part], weight_VD, loss.cap), target_T[part] >= 0
+            capped_CV = z_CV.clone() if loss.cap is not None else None
             entropy = _cross_entropy(z_CV, target_T[part]) if loss.ce_weight else None
             losses_C, grad_CV = _divergence(z_CV, teacher.of(part), loss)
             divergence += losses_C[counted_C].sum()
@@ -309,7 +318,8 @@ class _Chunked(Function):
                 total += loss.ce_weight * entropy[0][counted_C].sum()
                 grad_CV.add_(entropy[1], alpha=loss.ce_weight)
             if any(wanted):
-                gradients.add(part, grad_CV.masked_fill_(~counted_C[:, None], 0.0))
+                grad_CV = grad_CV.masked_fill_(~counted_C[:, None], 0.0)
+                gradients.add(part, _uncapped(grad_CV, capped_CV, loss.cap))
         ctx.save_for_backward(gradients.grad_hidden_TD, gradients.grad_weight_VD)
         ctx.weight_dtype = weight_VD.dtype
         total += divergence
@@ -325,5 +335,5 @@ class _Chunked(Function):
 @DISTILLATION.register("torch")
 def _distillation_torch(hidden_TD, weight_VD, teacher, target_T, loss, size):
     if isinstance(teacher, DenseTeacher):
-        teacher = DenseTeacher(hidden_TE=teacher.hidden_TE.detach(), weight_VE=teacher.weight_VE.detach())
+        teacher = replace(teacher, hidden_TE=teacher.hidden_TE.detach(), weight_VE=teacher.weight_VE.detach())
     return _Chunked.apply(hidden_TD, weight_VD, teacher, target_T, loss, size)

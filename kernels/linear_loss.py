@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, kl_div, linear, log_softmax
 
 from kernels import native, triton_support
 from kernels.dispatch import Operation
+from kernels.softcap import softcap, softcap_gradient_
 
 CROSS_ENTROPY: Operation[Callable[..., Tensor]] = Operation("linear_cross_entropy")
 KL: Operation[Callable[..., Tensor]] = Operation("linear_kl")
@@ -33,13 +34,15 @@ def linear_cross_entropy(
     target_T: Tensor,
     *,
     ignore_index: int = -100,
+    cap: float | None = None,
     chunk_size: int | None = None,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Sum of -log softmax(hidden @ weight^T)[target] in nats over the tokens whose target is not `ignore_index`,
     and their number (an int64 scalar).
 
-    Differentiable once in hidden and weight. `chunk_size` (tokens) changes memory and rounding alone.
+    With `cap`, logits are cap * tanh(hidden @ weight^T / cap). Differentiable once in hidden and weight. `chunk_size`
+    (tokens) changes memory and rounding alone.
     Raises ValueError where shapes do not fit or a target lies outside the vocabulary.
     """
     _check_projection("hidden_TD", hidden_TD, weight_VD)
@@ -53,7 +56,7 @@ def linear_cross_entropy(
     target_T = target_T.masked_fill(~counted_T, -1)
     size = chunk_size or _default_chunk(weight_VD)
     function = CROSS_ENTROPY.select(backend, hidden_TD.device, hidden_TD.dtype, weight_VD.dtype)
-    total = function(hidden_TD, weight_VD, target_T, size)
+    total = function(hidden_TD, weight_VD, target_T, size, cap)
     return total, counted_T.sum()
 
 
@@ -65,13 +68,16 @@ def linear_kl(
     *,
     temperature: float = 1.0,
     mask_T: Tensor | None = None,
+    cap: float | None = None,
+    teacher_cap: float | None = None,
     chunk_size: int | None = None,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Sum of KL(teacher || student) in nats over the tokens where `mask_T` is true (all if None), and their number.
 
     Both distributions are softmax(hidden @ weight^T / temperature) over the whole vocabulary; the widths D of
-    teacher and student may differ. No factor temperature^2 is applied. Differentiable once in the student's
+    teacher and student may differ. With `cap` and `teacher_cap`, their logits are capped as in `linear_cross_entropy`
+    before the temperature divides them. No factor temperature^2 is applied. Differentiable once in the student's
     hidden and weight; the teacher gets no gradient. Raises ValueError where shapes do not fit.
     """
     _check_projection("hidden_TD", hidden_TD, weight_VD)
@@ -89,15 +95,21 @@ def linear_kl(
     size = chunk_size or _default_chunk(weight_VD)
     tensors = hidden_TD, weight_VD, teacher_hidden_TD.detach(), teacher_weight_VD.detach()
     function = KL.select(backend, hidden_TD.device, *(tensor.dtype for tensor in tensors))
-    total = function(*tensors, temperature, mask_T, size)
+    total = function(*tensors, temperature, mask_T, size, (cap, teacher_cap))
     return total, mask_T.sum()
 
 
 @torch.no_grad()
 def linear_token_losses(
-    hidden_TD: Tensor, weight_VD: Tensor, target_T: Tensor, *, chunk_size: int | None = None
+    hidden_TD: Tensor,
+    weight_VD: Tensor,
+    target_T: Tensor,
+    *,
+    cap: float | None = None,
+    chunk_size: int | None = None,
 ) -> Tensor:
-    """-log softmax(hidden @ weight^T)[target] of every token in nats, for evaluation: loss_T without gradient.
+    """-log softmax(hidden @ weight^T)[target] of every token in nats, for evaluation: loss_T without gradient. Logits
+    are capped as in `linear_cross_entropy`.
 
     Raises ValueError where shapes do not fit; every target must lie in the vocabulary.
     """
@@ -106,7 +118,7 @@ def linear_token_losses(
         raise ValueError(f"target_T has shape {tuple(target_T.shape)} for {hidden_TD.shape[0]} tokens")
     size = chunk_size or _default_chunk(weight_VD)
     losses = [
-        cross_entropy(_logits(hidden_TD[part], weight_VD), target_T[part], reduction="none")
+        cross_entropy(_logits(hidden_TD[part], weight_VD, cap), target_T[part], reduction="none")
         for part in _chunks(hidden_TD.shape[0], size)
     ]
     return torch.cat(losses) if losses else hidden_TD.new_zeros(0)
@@ -127,21 +139,21 @@ def _chunks(length: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, length)) for start in range(0, length, size))
 
 
-def _logits(hidden_TD: Tensor, weight_VD: Tensor) -> Tensor:
+def _logits(hidden_TD: Tensor, weight_VD: Tensor, cap: float | None) -> Tensor:
     """Logits in at least float32, from a product in the type of the inputs."""
     logits_TV = linear(hidden_TD, weight_VD.to(hidden_TD.dtype))
-    return logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32))
+    return softcap(logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32)), cap)
 
 
 @CROSS_ENTROPY.register("ref")
-def _cross_entropy_ref(hidden_TD, weight_VD, target_T, size):
-    return cross_entropy(_logits(hidden_TD, weight_VD), target_T, ignore_index=-1, reduction="sum")
+def _cross_entropy_ref(hidden_TD, weight_VD, target_T, size, cap):
+    return cross_entropy(_logits(hidden_TD, weight_VD, cap), target_T, ignore_index=-1, reduction="sum")
 
 
 @KL.register("ref")
-def _kl_ref(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
-    student_TV = log_softmax(_logits(hidden_TD, weight_VD) / temperature, dim=-1)
-    teacher_TV = log_softmax(_logits(teacher_hidden_TD, teacher_weight_VD) / temperature, dim=-1)
+def _kl_ref(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size, caps):
+    student_TV = log_softmax(_logits(hidden_TD, weight_VD, caps[0]) / temperature, dim=-1)
+    teacher_TV = log_softmax(_logits(teacher_hidden_TD, teacher_weight_VD, caps[1]) / temperature, dim=-1)
     return kl_div(student_TV[mask_T], teacher_TV[mask_T], reduction="sum", log_target=True)
 
 
@@ -171,6 +183,11 @@ class _Accumulator:
         ctx.weight_dtype = self.weight_VD.dtype
 
 
+def _uncapped(grad_TV: Tensor, capped_TV: Tensor | None, cap: float | None) -> Tensor:
+    """The gradient of logits from that of capped ones, in place; `capped_TV` is overwritten."""
+    return grad_TV if cap is None or capped_TV is None else softcap_gradient_(grad_TV, capped_TV, cap)
+
+
 def _scaled_gradients(ctx, grad_total: Tensor) -> tuple[Tensor | None, Tensor | None]:
     grad_hidden_TD, grad_weight_VD = ctx.saved_tensors
     if grad_hidden_TD is not None:
@@ -182,57 +199,63 @@ def _scaled_gradients(ctx, grad_total: Tensor) -> tuple[Tensor | None, Tensor | 
 
 class _ChunkedCrossEntropy(Function):
     @staticmethod
-    def forward(ctx, hidden_TD, weight_VD, target_T, size):
+    def forward(ctx, hidden_TD, weight_VD, target_T, size, cap):
         gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
         total = torch.zeros((), dtype=torch.promote_types(hidden_TD.dtype, torch.float32), device=hidden_TD.device)
         for part in _chunks(hidden_TD.shape[0], size):
             counted_T = target_T[part] >= 0
             target_T1 = target_T[part].clamp(min=0)[:, None]
-            log_probs_TV = log_softmax(_logits(hidden_TD[part], weight_VD), dim=-1)
+            logits_TV = _logits(hidden_TD[part], weight_VD, cap)
+            log_probs_TV = log_softmax(logits_TV, dim=-1)
+            logits_TV = logits_TV if cap is not None else None
             total -= (log_probs_TV.gather(1, target_T1).squeeze(1) * counted_T).sum()
             if gradients.wanted:
                 grad_TV = log_probs_TV.exp_()
                 grad_TV.scatter_add_(1, target_T1, grad_TV.new_full(target_T1.shape, -1.0))
-                gradients.add(part, grad_TV.mul_(counted_T[:, None]))
+                gradients.add(part, _uncapped(grad_TV.mul_(counted_T[:, None]), logits_TV, cap))
         gradients.keep(ctx)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_total):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return *_scaled_gradients(ctx, grad_total), None, None
+        return *_scaled_gradients(ctx, grad_total), None, None, None
 
 
 class _ChunkedKL(Function):
     @staticmethod
-    def forward(ctx, hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
+    def forward(ctx, hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size, caps):
         gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
         total = torch.zeros((), dtype=torch.promote_types(hidden_TD.dtype, torch.float32), device=hidden_TD.device)
         for part in _chunks(hidden_TD.shape[0], size):
             mask_T1 = mask_T[part, None]
-            student_TV = log_softmax(_logits(hidden_TD[part], weight_VD).div_(temperature), dim=-1)
-            teacher_TV = log_softmax(_logits(teacher_hidden_TD[part], teacher_weight_VD).div_(temperature), dim=-1)
+            student_TV = _logits(hidden_TD[part], weight_VD, caps[0])
+            capped_TV = student_TV.clone() if caps[0] is not None else None
+            student_TV = log_softmax(student_TV.div_(temperature), dim=-1)
+            teacher_TV = _logits(teacher_hidden_TD[part], teacher_weight_VD, caps[1])
+            teacher_TV = log_softmax(teacher_TV.div_(temperature), dim=-1)
             probs_TV = teacher_TV.exp()
             total += (teacher_TV.sub_(student_TV).mul_(probs_TV).sum(-1) * mask_T[part]).sum()
             if gradients.wanted:
-                gradients.add(part, student_TV.exp_().sub_(probs_TV).mul_(mask_T1 / temperature))
+                grad_TV = student_TV.exp_().sub_(probs_TV).mul_(mask_T1 / temperature)
+                gradients.add(part, _uncapped(grad_TV, capped_TV, caps[0]))
         gradients.keep(ctx)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_total):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return *_scaled_gradients(ctx, grad_total), None, None, None, None, None
+        return *_scaled_gradients(ctx, grad_total), None, None, None, None, None, None
 
 
 @CROSS_ENTROPY.register("torch")
-def _cross_entropy_torch(hidden_TD, weight_VD, target_T, size):
-    return _ChunkedCrossEntropy.apply(hidden_TD, weight_VD, target_T, size)
+def _cross_entropy_torch(hidden_TD, weight_VD, target_T, size, cap):
+    return _ChunkedCrossEntropy.apply(hidden_TD, weight_VD, target_T, size, cap)
 
 
 @KL.register("torch")
-def _kl_torch(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
-    return _ChunkedKL.apply(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size)
+def _kl_torch(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, *options):
+    return _ChunkedKL.apply(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, *options)
 
 
 class _SoftmaxArgs(native.Arguments):
@@ -256,54 +279,61 @@ def _softmax_loss(function, logits_TV, teacher_TV, target_T, *, gradient, scale=
 
 class _NativeCrossEntropy(_ChunkedCrossEntropy):
     @staticmethod
-    def forward(ctx, hidden_TD, weight_VD, target_T, size):
+    def forward(ctx, hidden_TD, weight_VD, target_T, size, cap):
         gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
         total = hidden_TD.new_zeros(())
         for part in _chunks(hidden_TD.shape[0], size):
-            logits_TV = linear(hidden_TD[part], weight_VD)
+            logits_TV = softcap(linear(hidden_TD[part], weight_VD), cap)
+            capped_TV = logits_TV.clone() if gradients.wanted and cap is not None else None
             total += _softmax_loss("cross_entropy", logits_TV, None, target_T[part], gradient=gradients.wanted).sum()
             if gradients.wanted:
-                gradients.add(part, logits_TV)
+                gradients.add(part, _uncapped(logits_TV, capped_TV, cap))
         gradients.keep(ctx)
         return total
 
 
 class _NativeKL(_ChunkedKL):
     @staticmethod
-    def forward(ctx, hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
+    def forward(ctx, hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size, caps):
         gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
         total = hidden_TD.new_zeros(())
         counted_T = mask_T.to(torch.int64) - 1
         for part in _chunks(hidden_TD.shape[0], size):
-            logits_TV = linear(hidden_TD[part], weight_VD)
-            teacher_TV = linear(teacher_hidden_TD[part], teacher_weight_VD)
+            logits_TV = softcap(linear(hidden_TD[part], weight_VD), caps[0])
+            capped_TV = logits_TV.clone() if gradients.wanted and caps[0] is not None else None
+            teacher_TV = softcap(linear(teacher_hidden_TD[part], teacher_weight_VD), caps[1])
             options = {"gradient": gradients.wanted, "scale": 1 / temperature}
             total += _softmax_loss("kl", logits_TV, teacher_TV, counted_T[part], **options).sum()
             if gradients.wanted:
-                gradients.add(part, logits_TV)
+                gradients.add(part, _uncapped(logits_TV, capped_TV, caps[0]))
         gradients.keep(ctx)
         return total
 
 
 @CROSS_ENTROPY.register("cpu", usable=native.usable, dtypes=native.DTYPES)
-def _cross_entropy_cpu(hidden_TD, weight_VD, target_T, size):
-    return _NativeCrossEntropy.apply(hidden_TD, weight_VD, target_T.to(torch.int64).contiguous(), size)
+def _cross_entropy_cpu(hidden_TD, weight_VD, target_T, size, cap):
+    return _NativeCrossEntropy.apply(hidden_TD, weight_VD, target_T.to(torch.int64).contiguous(), size, cap)
 
 
 @KL.register("cpu", usable=native.usable, dtypes=native.DTYPES)
-def _kl_cpu(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
-    return _NativeKL.apply(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size)
+def _kl_cpu(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, *options):
+    return _NativeKL.apply(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, *options)
+
+
+# The Triton kernels know no cap: capped logits take the way of `torch`, with the same chunks.
 
 
 @CROSS_ENTROPY.register("triton", **triton_support.REGISTRATION)
 def _cross_entropy_triton(*arguments):
     from kernels import linear_loss_triton
 
-    return linear_loss_triton.cross_entropy(*arguments)
+    *uncapped, cap = arguments
+    return linear_loss_triton.cross_entropy(*uncapped) if cap is None else _cross_entropy_torch(*arguments)
 
 
 @KL.register("triton", **triton_support.REGISTRATION)
 def _kl_triton(*arguments):
     from kernels import linear_loss_triton
 
-    return linear_loss_triton.kl(*arguments)
+    *uncapped, caps = arguments
+    return linear_loss_triton.kl(*uncapped) if caps == (None, None) else _kl_torch(*arguments)

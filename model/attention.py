@@ -1,5 +1,5 @@
 """Grouped-query attention without positional embedding or biases (Nemotron-H, section 2.1), with norms of queries, keys
-and values as an option (arXiv 2410.16682).
+and values and a cap on the scores as options (arXiv 2410.16682).
 
 Shape suffixes: B batch, L query length, T key length, D model width, H query heads, K key-value heads, E head dim.
 """
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from kernels.rmsnorm import rms_norm
+from kernels.softcap import capped_attention
 from model.cache import AttentionState
 from model.config import HybridConfig
 
@@ -37,6 +38,7 @@ class Attention(nn.Module):
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         self.head_dim = config.head_dim
+        self.cap = config.attn_logit_softcapping
         self.grouped = config.num_key_value_heads != config.num_attention_heads
         q_dim = config.num_attention_heads * config.head_dim
         kv_dim = config.num_key_value_heads * config.head_dim
@@ -51,6 +53,11 @@ class Attention(nn.Module):
         """Causal attention; `state` puts earlier positions before x, `mask_B1LL` (over all keys) replaces the causal
         mask."""
         q_BHLE, k_BKLE, v_BKLE = (self._heads(name, x_BLD) for name in "qkv")
+        if self.cap is not None:
+            if state is not None:
+                k_BKLE, v_BKLE = state.append(k_BKLE, v_BKLE)
+            y_BHLE = capped_attention(q_BHLE, k_BKLE, v_BKLE, cap=self.cap, mask_B1LT=mask_B1LL)
+            return self.o_proj(y_BHLE.transpose(1, 2).flatten(-2))
         length = x_BLD.shape[1]
         causal = mask_B1LL is None
         if state is not None and state.length:

@@ -69,13 +69,15 @@ class RMSNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """One residual layer: x + mixer(norm(x)); attention that norms queries, keys and values has no norm in front."""
+    """One residual layer: x + mixer(norm(x)); attention that norms queries, keys and values has no norm in front. With
+    `output_norm`, x + output_norm(mixer(norm(x)))."""
 
     def __init__(self, config: HybridConfig, letter: str) -> None:
         super().__init__()
         inside = letter == "*" and config.attention_norm == "qkv"
         self.norm = nn.Identity() if inside else RMSNorm(config)
         self.mixer = MIXERS[letter](config)
+        self.output_norm = RMSNorm(config) if config.output_norm else None
 
     def forward(
         self,
@@ -91,8 +93,11 @@ class Block(nn.Module):
             assert state is None or isinstance(state, MambaState)
             if visibility.text_BL1 is not None:
                 normed_BLD = normed_BLD * visibility.text_BL1
-            return x_BLD + self.mixer(normed_BLD, seq_idx_BL=visibility.seq_idx_BL, state=state)
+            return x_BLD + self._added(self.mixer(normed_BLD, seq_idx_BL=visibility.seq_idx_BL, state=state))
         if isinstance(self.mixer, Attention):
             assert state is None or isinstance(state, AttentionState)
-            return x_BLD + self.mixer(normed_BLD, mask_B1LL=visibility.mask_B1LT, state=state)
-        return x_BLD + self.mixer(normed_BLD)
+            return x_BLD + self._added(self.mixer(normed_BLD, mask_B1LL=visibility.mask_B1LT, state=state))
+        return x_BLD + self._added(self.mixer(normed_BLD))
+
+    def _added(self, y_BLD: Tensor) -> Tensor:
+        return y_BLD if self.output_norm is None else self.output_norm(y_BLD)

@@ -7,8 +7,17 @@ A pattern string names one residual layer per character: `M` Mamba-2, `-` feed-f
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 ATTENTION_NORMS = ("none", "qk", "qkv")
+OWN_OPTIONS: dict[str, Any] = {
+    "attention_norm": "none",
+    "output_norm": False,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
+}
+"""Options that `nemotron_h` cannot describe, and the values that leave them off."""
+
 LAYER_KINDS = {"M": "Mamba-2", "-": "feed-forward", "*": "attention", "E": "mixture of experts"}
 
 
@@ -52,7 +61,20 @@ class HybridConfig:
     attention_norm: str = "none"
     """Against growing activations at high learning rates (arXiv 2410.16682): `none`, as in all published models; `qk`
     norms each head's queries and keys; `qkv` norms queries, keys and values in place of the norm in front of the layer.
-    Networks with such norms are no `nemotron_h`: no other program reads their checkpoints."""
+    Networks with such norms, or one of the next three options, are no `nemotron_h`: no other program reads their
+    checkpoints."""
+
+    output_norm: bool = False
+    """Whether what a layer adds to the residual stream is normed (the paper's norms after Proj and FC2; here after the
+    output projection of every kind of layer)."""
+
+    attn_logit_softcapping: float | None = None
+    """Attention scores s become cap * tanh(s / cap) in front of the softmax (50 in Gemma 2, arXiv 2408.00118; with
+    `attention_norm="qk"` the QK-norm-cap of arXiv 2410.16682). Attention then runs without a fused kernel."""
+
+    final_logit_softcapping: float | None = None
+    """The same for the logits of the vocabulary, everywhere: losses, evaluation, generation (30 in Gemma 2, 15 in
+    nanochat)."""
 
     n_routed_experts: int = 0
     """Experts of an `E` layer that the router chooses from."""
@@ -114,6 +136,12 @@ class HybridConfig:
                 raise ValueError(f"{name} must be None or in [0, {self.vocab_size}), got {value!r}")
         if self.attention_norm not in ATTENTION_NORMS:
             raise ValueError(f"attention_norm must be one of {', '.join(ATTENTION_NORMS)}, got {self.attention_norm!r}")
+        if not isinstance(self.output_norm, bool):
+            raise ValueError(f"output_norm must be true or false, got {self.output_norm!r}")
+        for name in ("attn_logit_softcapping", "final_logit_softcapping"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, float) and 0 < value < math.inf):
+                raise ValueError(f"{name} must be None or a positive float, got {value!r}")
         depths = self.num_nextn_predict_layers
         if not isinstance(depths, int) or isinstance(depths, bool) or depths < 0:
             raise ValueError(f"num_nextn_predict_layers must be an integer from 0, got {depths!r}")
@@ -157,6 +185,11 @@ class HybridConfig:
                 f"num_experts_per_tok ({self.num_experts_per_tok}) must not exceed the {eligible} experts of the "
                 "chosen groups"
             )
+
+    @property
+    def own_options(self) -> dict[str, Any]:
+        """Those of OWN_OPTIONS that are on: empty for a network that is a `nemotron_h`."""
+        return {name: getattr(self, name) for name, off in OWN_OPTIONS.items() if getattr(self, name) != off}
 
     @property
     def mtp_pattern(self) -> str:
@@ -207,7 +240,7 @@ class HybridConfig:
 
     def layer_params(self, letter: str, *, active: bool = False) -> int:
         """Parameters of one residual layer of this kind, its norms included; `active`: those that one token meets."""
-        extra = self.d_model
+        extra = self.d_model * (2 if self.output_norm else 1)
         if letter == "M":
             extra += self.conv_dim * (self.conv_kernel + 1) + 3 * self.mamba_num_heads + self.d_inner
         elif letter == "*":

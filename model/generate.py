@@ -139,7 +139,7 @@ def _network(config: HybridConfig) -> str:
 
 
 def _next_logits(hidden_BLD: Tensor, model: HybridLM) -> Tensor:
-    return model.lm_head(hidden_BLD[:, -1]).float()
+    return model.logits(hidden_BLD[:, -1]).float()
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model.config import HybridConfig
+from model.config import OWN_OPTIONS, HybridConfig
 
 MODEL_TYPE = "nemotron_h"
 # Networks that `nemotron_h` cannot describe have a type of their own, so that no other program takes them for one.
@@ -109,7 +109,7 @@ _UNSUPPORTED: dict[str, Callable[[Any], bool]] = {
     "hidden_dropout": _falsy,
     "sliding_window": lambda value: value is None,
     "quantization_config": _falsy,
-    "attention_norm": lambda value: value in ("none", None),
+    **{name: lambda value, off=off: value in (off, None) for name, off in OWN_OPTIONS.items()},
     "time_step_limit": lambda value: value is None or [_number(edge) for edge in value] == [0.0, math.inf],
 }
 
@@ -143,10 +143,8 @@ def to_hf(config: HybridConfig, *, dtype: str = "float32") -> dict[str, Any]:
         n_shared_experts=1,
         torch_dtype=dtype,
     )
-    if config.attention_norm != "none":
-        out.update(
-            architectures=["StillhouseHybridForCausalLM"], model_type=OWN_TYPE, attention_norm=config.attention_norm
-        )
+    if config.own_options:
+        out.update(architectures=["StillhouseHybridForCausalLM"], model_type=OWN_TYPE, **config.own_options)
     if config.has_experts:
         out.update({name: getattr(config, name) for name in _EXPERTS})
     if config.num_nextn_predict_layers:
@@ -164,12 +162,12 @@ def from_hf(values: dict[str, Any], *, source: str = "config.json") -> HybridCon
     if not own and values.get("model_type") != MODEL_TYPE:
         raise ValueError(f"{source}: model_type is {values.get('model_type')!r}, expected {MODEL_TYPE!r}")
     for key, off in _UNSUPPORTED.items():
-        if key in values and not off(values[key]) and not (own and key == "attention_norm"):
+        if key in values and not off(values[key]) and not (own and key in OWN_OPTIONS):
             raise ValueError(f"{source}: {key} = {values[key]!r} is not supported")
     for key in _REQUIRED:
         if key not in values:
             raise ValueError(f"{source}: {key} is missing")
-    fields = {name: values[name] for name in (*_SAME_NAME, *(["attention_norm"] if own else [])) if name in values}
+    fields = {name: values[name] for name in (*_SAME_NAME, *(OWN_OPTIONS if own else ())) if name in values}
     if "head_dim" not in fields and "attention_head_dim" in values:
         fields["head_dim"] = values["attention_head_dim"]
     if "head_dim" not in fields:
@@ -190,8 +188,9 @@ def from_hf(values: dict[str, Any], *, source: str = "config.json") -> HybridCon
                 "(of moe_shared_expert_intermediate_size)"
             )
         fields |= {name: values[name] for name in _EXPERTS if name in values}
-    for name in ("layer_norm_epsilon", "initializer_range", "routed_scaling_factor"):
-        if name in fields and isinstance(fields[name], int):
+    floats = "layer_norm_epsilon initializer_range routed_scaling_factor attn_logit_softcapping final_logit_softcapping"
+    for name in floats.split():
+        if type(fields.get(name)) is int:
             fields[name] = float(fields[name])
     try:
         config = HybridConfig(pattern=pattern, d_model=values["hidden_size"], **fields)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from kernels.softcap import softcap
 from model.block import Block, RMSNorm, Visibility
 from model.cache import DecodeCache
 from model.config import HybridConfig
@@ -110,7 +111,7 @@ class HybridLM(nn.Module):
         cache: DecodeCache | None = None,
     ) -> Tensor:
         """The output of the final norm, hidden_BLD: what the chunked losses of kernels.linear_loss take together
-        with `lm_head.weight`.
+        with `lm_head.weight` and `config.final_logit_softcapping`.
 
         `seq_idx_BL` numbers the documents of packed rows: no layer lets one see another. `attention_mask_BL` is 0 for
         padding, which must be on the left, and 1 for text; the hidden states of padding mean nothing. `cache`
@@ -173,7 +174,11 @@ class HybridLM(nn.Module):
         hidden_BLD = self.hidden_states(
             input_ids_BL, seq_idx_BL=seq_idx_BL, attention_mask_BL=attention_mask_BL, cache=cache
         )
-        return self.lm_head(hidden_BLD)
+        return self.logits(hidden_BLD)
+
+    def logits(self, hidden_BLD: Tensor) -> Tensor:
+        """Logits of the vocabulary from the output of the final norm, capped where the configuration says so."""
+        return softcap(self.lm_head(hidden_BLD), self.config.final_logit_softcapping)
 
 
 def _text(attention_mask_BL: Tensor, input_ids_BL: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ A_RANGE = (1.0, 16.0)
 DT_RANGE = (1e-3, 1e-1)
 DT_FLOOR = 1e-4
 RESIDUAL_PROJECTIONS = ("out_proj", "o_proj", "down_proj", "fc2_latent_proj")
-NORMS = ("norm", "norm_f", "q_norm", "k_norm", "v_norm", "enorm", "hnorm", "final_layernorm")
+NORMS = ("norm", "norm_f", "output_norm", "q_norm", "k_norm", "v_norm", "enorm", "hnorm", "final_layernorm")
 
 
 @torch.no_grad()

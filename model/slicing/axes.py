@@ -72,6 +72,7 @@ GLOBAL_PARAMETERS: dict[str, Dims] = {
 LAYER_PARAMETERS: dict[str, dict[str, Dims]] = {
     "M": {
         "norm.weight": ("d_model",),
+        "output_norm.weight": ("d_model",),
         "mixer.in_proj.weight": ("in_proj", "d_model"),
         "mixer.conv1d.weight": ("conv", None, None),
         "mixer.conv1d.bias": ("conv",),
@@ -83,11 +84,13 @@ LAYER_PARAMETERS: dict[str, dict[str, Dims]] = {
     },
     "-": {
         "norm.weight": ("d_model",),
+        "output_norm.weight": ("d_model",),
         "mixer.up_proj.weight": ("intermediate_size", "d_model"),
         "mixer.down_proj.weight": ("d_model", "intermediate_size"),
     },
     "*": {
         "norm.weight": ("d_model",),
+        "output_norm.weight": ("d_model",),
         "mixer.q_proj.weight": ("query", "d_model"),
         "mixer.k_proj.weight": (None, "d_model"),
         "mixer.v_proj.weight": (None, "d_model"),
@@ -98,6 +101,7 @@ LAYER_PARAMETERS: dict[str, dict[str, Dims]] = {
     },
     "E": {
         "norm.weight": ("d_model",),
+        "output_norm.weight": ("d_model",),
         "mixer.gate.weight": ("n_routed_experts", "d_model"),
         "mixer.gate.e_score_correction_bias": ("n_routed_experts",),
         "mixer.experts.up_proj.weight": ("moe_intermediate_size", "expert_input"),

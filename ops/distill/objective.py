@@ -5,6 +5,7 @@ Shape suffixes: B batch, L length, T = B * L tokens, D student width, E teacher 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,8 @@ class Distillation(Objective):
         hidden_TD, weight_VD = hidden_BLD.flatten(0, 1), self.model.lm_head.weight
         if self.config.loss.kind == "cross_entropy":
             with loss_precision():
-                total, _ = linear_cross_entropy(hidden_TD, weight_VD, labels_T, ignore_index=IGNORED)
+                cap = self.model.config.final_logit_softcapping
+                total, _ = linear_cross_entropy(hidden_TD, weight_VD, labels_T, ignore_index=IGNORED, cap=cap)
             reported = total
         else:
             if self.config.teacher == "cached":
@@ -59,7 +61,11 @@ class Distillation(Objective):
                 (teacher,) = self.teacher
                 with torch.no_grad(), states_of(teacher, pairs.teacher_states) if pairs else nullcontext([]) as theirs:
                     teacher_BLE = teacher.hidden_states(input_ids_BL, seq_idx_BL=seq_idx_BL)
-                seen = DenseTeacher(hidden_TE=teacher_BLE.flatten(0, 1), weight_VE=teacher.lm_head.weight)
+                seen = DenseTeacher(
+                    hidden_TE=teacher_BLE.flatten(0, 1),
+                    weight_VE=teacher.lm_head.weight,
+                    cap=teacher.config.final_logit_softcapping,
+                )
             with loss_precision():
                 total, reported = self._divergence(hidden_TD, weight_VD, seen, labels_T)
                 if pairs is not None:
@@ -83,7 +89,7 @@ class Distillation(Objective):
     def _divergence(
         self, hidden_TD: Tensor, weight_VD: Tensor, teacher: Teacher, labels_T: Tensor
     ) -> tuple[Tensor, Tensor]:
-        loss, temperature = self.config.loss, self.config.temperature
+        loss, temperature, cap = self.config.loss, self.config.temperature, self.model.config.final_logit_softcapping
         if loss.kind == "forward_kl" and not loss.ce_weight and isinstance(teacher, DenseTeacher):
             total, _ = linear_kl(
                 hidden_TD,
@@ -92,9 +98,13 @@ class Distillation(Objective):
                 teacher.weight_VE,
                 temperature=temperature,
                 mask_T=labels_T != IGNORED,
+                cap=cap,
+                teacher_cap=teacher.cap,
             )
             return total, total
-        return linear_distillation(hidden_TD, weight_VD, teacher, labels_T, loss=kernel_loss(self.config))
+        return linear_distillation(
+            hidden_TD, weight_VD, teacher, labels_T, loss=replace(kernel_loss(self.config), cap=cap)
+        )
 
 
 def kernel_loss(config: DistillConfig) -> Loss:

@@ -157,7 +157,8 @@ def score(
             labels_BL[row, len(request.context) - 1 : request.length] = ids[len(request.context) :]
         scored_BL = labels_BL != IGNORED
         hidden_TD = model.hidden_states(input_ids_BL.to(device))[scored_BL.to(device)]
-        losses_T = linear_token_losses(hidden_TD, model.lm_head.weight, labels_BL[scored_BL].to(device))
+        labels_T, cap = labels_BL[scored_BL].to(device), model.config.final_logit_softcapping
+        losses_T = linear_token_losses(hidden_TD, model.lm_head.weight, labels_T, cap=cap)
         parts = losses_T.double().cpu().split(scored_BL.sum(1).tolist())
         for index, part in zip(batch, parts, strict=True):
             nats[index] = float(part.sum())

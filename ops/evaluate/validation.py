@@ -47,7 +47,8 @@ def validation_scores(
         hidden_BLD = model.hidden_states(input_ids_BL, seq_idx_BL=seq_idx_BL)
         hidden_TD = hidden_BLD[torch.from_numpy(counted).to(device)]
         labels_T = torch.from_numpy(labels).to(device)
-        nats = linear_token_losses(hidden_TD, model.lm_head.weight, labels_T).double().cpu().numpy()
+        cap = model.config.final_logit_softcapping
+        nats = linear_token_losses(hidden_TD, model.lm_head.weight, labels_T, cap=cap).double().cpu().numpy()
         values = np.stack([np.ones(len(labels)), token_bytes[labels], nats], axis=1)
         for source, chosen in _by_source(batch, counted, source_of).items():
             sums[source] += values[chosen].sum(0)

@@ -106,7 +106,12 @@ class Lab:
             labels_T = labels_BL.flatten()
             counted_T = labels_T != IGNORED
             with loss_precision():
-                losses_T = linear_token_losses(hidden_TD[counted_T], model.lm_head.weight, labels_T[counted_T])
+                losses_T = linear_token_losses(
+                    hidden_TD[counted_T],
+                    model.lm_head.weight,
+                    labels_T[counted_T],
+                    cap=model.config.final_logit_softcapping,
+                )
             total += losses_T.double().sum()
         self._spend(self.held_out_tokens, model.config.flops_per_token(self.config.seq_len))
         return float(total) / self.held_out_tokens

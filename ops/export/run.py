@@ -34,10 +34,11 @@ def run(config: ExportConfig, inputs: Inputs, out: Path, execution: Execution) -
     vocabulary = read_vocabulary(checkpoint)
     with clear_model_errors():
         model = load_checkpoint(checkpoint, dtype=getattr(torch, config.dtype))
-    if model.config.attention_norm != "none":
+    if own := model.config.own_options:
+        options = ", ".join(f"{name} {value!r}" for name, value in own.items())
         raise InputError(
-            f"{checkpoint}: has attention_norm {model.config.attention_norm!r}, which the nemotron_h format lacks: "
-            "transformers and vLLM cannot compute this network"
+            f"{checkpoint}: has {options}, which the nemotron_h format lacks: transformers and vLLM cannot compute "
+            "this network"
         )
     check_same_size(model=model.config.vocab_size, tokenizer=vocabulary.size)
     record = _record(checkpoint)

@@ -44,7 +44,8 @@ def output_gram(model: HybridLM) -> Tensor:
 def removal_errors(
     model: HybridLM, kept: Sequence[int], candidates: Sequence[int], batches: Iterable[CalibrationBatch]
 ) -> list[float]:
-    """s_j of each candidate: the normalised logit error of the `kept` layers without it, against the whole model."""
+    """s_j of each candidate: the normalised error of the logits (before a cap on them) of the `kept` layers without it,
+    against the whole model."""
     gram_DD = output_gram(model)
     views = [layer_view(model, [index for index in kept if index != candidate]) for candidate in candidates]
     errors = [0.0] * len(candidates)
@@ -70,7 +71,8 @@ def removal_losses(
         counts += int((targets_T >= 0).sum())
         for position, view in enumerate(views):
             hidden_TD = view.hidden_states(batch.input_ids_BL, seq_idx_BL=batch.seq_idx_BL).flatten(0, 1)
-            loss, _ = linear_cross_entropy(hidden_TD, model.lm_head.weight, targets_T)
+            cap = model.config.final_logit_softcapping
+            loss, _ = linear_cross_entropy(hidden_TD, model.lm_head.weight, targets_T, cap=cap)
             sums[position] += float(loss)
     losses = [value / max(counts, 1) for value in sums]
     return losses[0], losses[1:]

@@ -84,7 +84,8 @@ def _write_shard(
             with half:
                 hidden_TD = teacher.hidden_states(ids_BL, seq_idx_BL=seq_idx_BL).flatten(0, 1)
                 with loss_precision():
-                    top = linear_most_likely(hidden_TD, teacher.lm_head.weight, config.top_k)
+                    cap = teacher.config.final_logit_softcapping
+                    top = linear_most_likely(hidden_TD, teacher.lm_head.weight, config.top_k, cap=cap)
             arrays = (value.cpu().numpy() for value in (top.ids_TK, top.log_probs_TK, top.log_tail_T))
             stream.write(encode(kind, *arrays).tobytes())
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kernels.linear_loss import CHUNK_LOGITS, linear_cross_entropy
+from kernels.softcap import softcap
 from model.hybrid import HybridLM
 from ops.data.token_data import IGNORED
 
@@ -46,11 +47,12 @@ class CrossEntropy(Objective):
         further = later_losses(self.model, hidden_BLD, input_ids_BL, labels_BL, seq_idx_BL, depths=self.mtp_depths)
         hidden_TD = hidden_BLD.flatten(0, 1)
         weight_VD, labels_T = self.model.lm_head.weight, labels_BL.flatten()
+        cap = self.model.config.final_logit_softcapping
         with loss_precision():
-            loss, _ = linear_cross_entropy(hidden_TD, weight_VD, labels_T, ignore_index=IGNORED)
+            loss, _ = linear_cross_entropy(hidden_TD, weight_VD, labels_T, ignore_index=IGNORED, cap=cap)
             total = loss
             if self.z_loss:
-                total = total + self.z_loss * squared_logsumexp(hidden_TD, weight_VD, labels_T != IGNORED)
+                total = total + self.z_loss * squared_logsumexp(hidden_TD, weight_VD, labels_T != IGNORED, cap)
             for term in further:
                 total = total + self.mtp_loss_scale / self.mtp_depths * term
         return total, loss.detach()
@@ -73,7 +75,8 @@ def later_losses(
         later_T = later_labels(labels_BL, seq_idx_BL, depth).flatten()
         with loss_precision():
             flat_TD = further_BLD.flatten(0, 1)
-            losses.append(linear_cross_entropy(flat_TD, model.lm_head.weight, later_T, ignore_index=IGNORED)[0])
+            weight_VD, cap = model.lm_head.weight, model.config.final_logit_softcapping
+            losses.append(linear_cross_entropy(flat_TD, weight_VD, later_T, ignore_index=IGNORED, cap=cap)[0])
     return losses
 
 
@@ -87,12 +90,12 @@ def later_labels(labels_BL: Tensor, seq_idx_BL: Tensor, depth: int) -> Tensor:
     return later_BL
 
 
-def squared_logsumexp(hidden_TD: Tensor, weight_VD: Tensor, mask_T: Tensor) -> Tensor:
-    """Sum of logsumexp(hidden @ weight^T)^2 over the tokens of the mask; logits of a chunk of tokens at a time, made
-    again in the backward pass."""
+def squared_logsumexp(hidden_TD: Tensor, weight_VD: Tensor, mask_T: Tensor, cap: float | None = None) -> Tensor:
+    """Sum of logsumexp(hidden @ weight^T)^2 over the tokens of the mask, of capped logits where there is a cap; logits
+    of a chunk of tokens at a time, made again in the backward pass."""
 
     def of_chunk(hidden_CD: Tensor, weight_VD: Tensor, mask_C: Tensor) -> Tensor:
-        return ((hidden_CD @ weight_VD.T).logsumexp(-1).square() * mask_C).sum()
+        return (softcap(hidden_CD @ weight_VD.T, cap).logsumexp(-1).square() * mask_C).sum()
 
     size = max(1, CHUNK_LOGITS // weight_VD.shape[0])
     total = hidden_TD.new_zeros(())

@@ -68,7 +68,7 @@ class Validation:
             labels_T = torch.from_numpy(batch.labels.ravel()).to(device)[counted]
             hidden_TD = model.hidden_states(input_ids_BL, seq_idx_BL=seq_idx_BL).flatten(0, 1)[counted]
             with loss_precision():
-                losses_T = linear_token_losses(hidden_TD, model.lm_head.weight, labels_T).double()
+                losses_T = linear_token_losses(hidden_TD, model.lm_head.weight, labels_T, cap=_cap(model)).double()
             source_T = torch.from_numpy(self._source_numbers[index]).to(device)[counted]
             bytes_T = torch.from_numpy(self._token_bytes).to(device)[labels_T].double()
             for row, values_T in enumerate((losses_T, torch.ones_like(losses_T), bytes_T)):
@@ -77,7 +77,15 @@ class Validation:
                 teacher_TD = teacher.hidden_states(input_ids_BL, seq_idx_BL=seq_idx_BL).flatten(0, 1)[counted]
                 weights = model.lm_head.weight, teacher.lm_head.weight
                 with loss_precision():
-                    total, _ = linear_kl(hidden_TD, weights[0], teacher_TD, weights[1], temperature=temperature)
+                    total, _ = linear_kl(
+                        hidden_TD,
+                        weights[0],
+                        teacher_TD,
+                        weights[1],
+                        temperature=temperature,
+                        cap=_cap(model),
+                        teacher_cap=_cap(teacher),
+                    )
                 kl += total.double()
         self._world.sum(sums)
         self._world.sum(kl)
@@ -94,6 +102,10 @@ class Validation:
         if teacher is not None:
             measured["kl"] = float(kl) / float(tokens.sum())
         return measured
+
+
+def _cap(model: HybridLM) -> float | None:
+    return model.config.final_logit_softcapping
 
 
 def _rates(nats: float, tokens: float, size: float) -> dict[str, float]:

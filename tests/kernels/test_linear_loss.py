@@ -24,12 +24,17 @@ def make_inputs(width=WIDTH, seed=0, dtype=torch.float64):
     return hidden.requires_grad_(), weight.requires_grad_(), target
 
 
+def capped(logits, cap):
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("chunk_size", [1, 5, 23, 1000])
-def test_cross_entropy(backend, chunk_size):
+@pytest.mark.parametrize("cap", [None, 1.5])
+def test_cross_entropy(backend, chunk_size, cap):
     hidden, weight, target = make_inputs()
-    expected = cross_entropy(hidden @ weight.T, target, ignore_index=-100, reduction="sum")
-    total, count = linear_cross_entropy(hidden, weight, target, chunk_size=chunk_size, backend=backend)
+    expected = cross_entropy(capped(hidden @ weight.T, cap), target, ignore_index=-100, reduction="sum")
+    total, count = linear_cross_entropy(hidden, weight, target, cap=cap, chunk_size=chunk_size, backend=backend)
     assert int(count) == 20
     torch.testing.assert_close(total, expected)
     for a, e in zip(
@@ -43,13 +48,14 @@ def test_cross_entropy(backend, chunk_size):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 @pytest.mark.parametrize("masked", [False, True])
-def test_kl(backend, temperature, masked):
+@pytest.mark.parametrize("caps", [(None, None), (1.5, None), (2.5, 0.8)])
+def test_kl(backend, temperature, masked, caps):
     hidden, weight, target = make_inputs()
     teacher_hidden, teacher_weight, _ = make_inputs(width=9, seed=1)
     mask = target >= 0 if masked else torch.ones(TOKENS, dtype=torch.bool)
     expected = kl_div(
-        log_softmax(hidden @ weight.T / temperature, -1)[mask],
-        log_softmax(teacher_hidden @ teacher_weight.T / temperature, -1)[mask].detach(),
+        log_softmax(capped(hidden @ weight.T, caps[0]) / temperature, -1)[mask],
+        log_softmax(capped(teacher_hidden @ teacher_weight.T, caps[1]) / temperature, -1)[mask].detach(),
         reduction="sum",
         log_target=True,
     )
@@ -60,6 +66,8 @@ def test_kl(backend, temperature, masked):
         teacher_weight,
         temperature=temperature,
         mask_T=mask if masked else None,
+        cap=caps[0],
+        teacher_cap=caps[1],
         chunk_size=5,
         backend=backend,
     )
@@ -74,14 +82,15 @@ def test_kl(backend, temperature, masked):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_gradcheck(backend):
+@pytest.mark.parametrize("cap", [None, 1.0])
+def test_gradcheck(backend, cap):
     hidden, weight, target = make_inputs()
     teacher_hidden, teacher_weight, _ = make_inputs(seed=1)
     assert torch.autograd.gradcheck(
-        lambda h, w: linear_cross_entropy(h, w, target, chunk_size=4, backend=backend)[0], [hidden, weight]
+        lambda h, w: linear_cross_entropy(h, w, target, cap=cap, chunk_size=4, backend=backend)[0], [hidden, weight]
     )
     assert torch.autograd.gradcheck(
-        lambda h, w: linear_kl(h, w, teacher_hidden, teacher_weight, chunk_size=4, backend=backend)[0],
+        lambda h, w: linear_kl(h, w, teacher_hidden, teacher_weight, cap=cap, chunk_size=4, backend=backend)[0],
         [hidden, weight],
     )
 
@@ -112,6 +121,8 @@ def test_token_losses():
     target = target.clamp(min=0)
     expected = -log_softmax(hidden @ weight.T, -1)[torch.arange(TOKENS), target]
     torch.testing.assert_close(linear_token_losses(hidden, weight, target, chunk_size=7), expected.detach())
+    expected = -log_softmax(capped(hidden @ weight.T, 2.0), -1)[torch.arange(TOKENS), target]
+    torch.testing.assert_close(linear_token_losses(hidden, weight, target, cap=2.0, chunk_size=7), expected.detach())
 
 
 def test_half_precision_loss_is_summed_in_float32():

@@ -45,7 +45,9 @@ MTP = replace(LATENT_MOE, pattern="ME*E", num_nextn_predict_layers=1)
 # Networks that transformers cannot compute.
 QK_NORM = replace(TINY, attention_norm="qk")
 QKV_NORM = replace(TINY, attention_norm="qkv")
-OWN = {"qk_norm": QK_NORM, "qkv_norm": QKV_NORM}
+# Caps so small that both bite.
+CAPPED = replace(TINY, attention_norm="qk", output_norm=True, attn_logit_softcapping=0.7, final_logit_softcapping=0.5)
+OWN = {"qk_norm": QK_NORM, "qkv_norm": QKV_NORM, "capped": CAPPED}
 EXPERTS = {"moe": MOE, "grouped_moe": GROUPED_MOE, "latent_moe": LATENT_MOE, "mtp": MTP}
 VARIANTS = {**DENSE, **EXPERTS}
 

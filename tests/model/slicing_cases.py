@@ -61,6 +61,9 @@ def configs(draw: st.DrawFn) -> HybridConfig:
         chunk_size=8,
         tie_word_embeddings=draw(st.booleans()),
         attention_norm=draw(st.sampled_from(["none", "qk", "qkv"])),
+        output_norm=draw(st.booleans()),
+        attn_logit_softcapping=draw(st.sampled_from([None, 2.0])),
+        final_logit_softcapping=draw(st.sampled_from([None, 5.0])),
         n_routed_experts=n_group * draw(st.sampled_from([4, 6])),
         num_experts_per_tok=draw(st.sampled_from([1, 2])),
         moe_intermediate_size=draw(st.sampled_from([3, 6])),
@@ -158,7 +161,8 @@ def mask_prefix(model: HybridLM, target: HybridConfig) -> None:
         layers += extra
         extra[0].eh_proj.weight[dead] = 0
         norms += [extra[0].enorm, extra[0].hnorm, extra[-1].final_layernorm]
-    norms += [layer.norm for layer in layers if not isinstance(layer.norm, torch.nn.Identity)]
+    every = [norm for layer in layers for norm in (layer.norm, layer.output_norm)]
+    norms += [norm for norm in every if norm is not None and not isinstance(norm, torch.nn.Identity)]
     for norm in norms:
         norm.eps *= rho
         norm.weight.mul_(math.sqrt(rho))

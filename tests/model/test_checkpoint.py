@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from model.hf_config import read_config
 from model.hybrid import HybridLM
-from tests.model.common import MOE, MTP, QK_NORM, QKV_NORM, TIED, TINY, shake
+from tests.model.common import CAPPED, MOE, MTP, QK_NORM, QKV_NORM, TIED, TINY, shake
 
 WEIGHTS = "model.safetensors"
 
@@ -33,7 +33,7 @@ def rewrite(folder, change):
     save_file(tensors, folder / WEIGHTS)
 
 
-@pytest.mark.parametrize("config", [TINY, TIED, MOE, MTP, QK_NORM, QKV_NORM])
+@pytest.mark.parametrize("config", [TINY, TIED, MOE, MTP, QK_NORM, QKV_NORM, CAPPED])
 @pytest.mark.parametrize("max_shard_size", [10**9, 20_000])
 def test_round_trip_is_exact_and_bytes_are_fixed(config, max_shard_size, tmp_path):
     model = shake(HybridLM.create(config, seed=0))

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.config import HybridConfig, width_scaled_std
+from model.config import OWN_OPTIONS, HybridConfig, width_scaled_std
 from model.hf_config import from_hf, read_config, to_hf
 from model.hybrid import HybridLM
 from model.presets import PRESETS
-from tests.model.common import MOE, MTP, OWN, TIED, TINY, VARIANTS
+from tests.model.common import CAPPED, MOE, MTP, OWN, TIED, TINY, VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -236,7 +236,20 @@ def test_a_norm_inside_attention_is_no_nemotron_h():
         from_hf({**values, "model_type": "nemotron_h"})
     with pytest.raises(ValueError, match="attention_norm must be one of none, qk, qkv, got 'k'"):
         from_hf({**values, "attention_norm": "k"})
-    assert "attention_norm" not in to_hf(TINY)
+    assert not to_hf(TINY).keys() & OWN_OPTIONS.keys()
+
+
+def test_caps_and_output_norms_are_no_nemotron_h():
+    values = to_hf(CAPPED)
+    assert values["model_type"] == "stillhouse_hybrid"
+    assert from_hf({**values, "final_logit_softcapping": 15}).final_logit_softcapping == 15.0
+    assert CAPPED.num_params() == sum(p.numel() for p in HybridLM.create(CAPPED, seed=0).parameters())
+    for name in CAPPED.own_options:
+        with pytest.raises(ValueError, match=f"{name} = .* is not supported"):
+            from_hf({**to_hf(TINY), name: values[name]})
+    for name, bad in {"output_norm": 1, "attn_logit_softcapping": 0.0, "final_logit_softcapping": "15"}.items():
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            from_hf({**values, name: bad})
 
 
 def test_published_configuration_of_a_model_with_experts():

@@ -106,10 +106,11 @@ def test_cached_pieces_equal_the_whole(name, cuts):
     assert relative_error(torch.cat(pieces, 1), whole) < 1e-5
 
 
-@pytest.mark.parametrize("kinds", ["qk", "qkv"])
-def test_norms_inside_attention(kinds):
-    """One attention layer by its formula, head by head."""
-    config = replace(OWN[f"{kinds}_norm"], pattern="*")
+@pytest.mark.parametrize(("kinds", "cap"), [("qk", None), ("qkv", None), ("qk", 0.7)])
+def test_norms_inside_attention(kinds, cap, monkeypatch):
+    """One attention layer by its formula, head by head; with a cap on the scores, queries in parts, and a last norm."""
+    monkeypatch.setattr("kernels.softcap.QUERIES_AT_ONCE", 4)
+    config = replace(OWN["capped" if cap else f"{kinds}_norm"], pattern="*")
     model = shake(HybridLM.create(config, seed=0))
     layer = model.backbone.layers[0]
     x = torch.randn(1, 9, 32, generator=torch.Generator().manual_seed(0))
@@ -125,12 +126,26 @@ def test_norms_inside_attention(kinds):
     outputs = []
     for head in range(4):
         scores = heads["q"][:, head] @ heads["k"][:, head // 2].T / math.sqrt(8)
+        scores = cap * torch.tanh(scores / cap) if cap else scores
         scores = scores.masked_fill(~torch.ones(9, 9, dtype=torch.bool).tril(), -torch.inf)
         outputs.append(scores.softmax(-1) @ heads["v"][:, head // 2])
-    expected = x + torch.cat(outputs, -1) @ layer.get_parameter("mixer.o_proj.weight").T
+    added = torch.cat(outputs, -1) @ layer.get_parameter("mixer.o_proj.weight").T
+    expected = x + (norm(added, "output_norm") if cap else added)
     with torch.no_grad():
         assert relative_error(layer(x), expected) < 1e-6
     assert (kinds == "qkv") == ("backbone.layers.0.norm.weight" not in model.state_dict())
+
+
+def test_what_every_layer_adds_is_normed_and_logits_are_capped():
+    model = HybridLM.create(replace(OWN["capped"], pattern="M-*"), seed=0)
+    added = []
+    for layer in model.backbone.layers:
+        layer.get_submodule("output_norm").register_forward_hook(lambda module, inputs, output: added.append(output))
+    logits = model(tokens(2, 20))
+    assert [float(value.detach().square().mean(-1).sqrt().mean()) for value in added] == pytest.approx([1] * 3, 0.01)
+    plain = model.lm_head(model.hidden_states(tokens(2, 20)))
+    assert float(plain.detach().abs().max()) > 0.5 > float(logits.detach().abs().max())
+    assert torch.allclose(logits, 0.5 * torch.tanh(plain / 0.5))
 
 
 def test_cache_and_packing_do_not_combine():

@@ -258,7 +258,7 @@ def test_dropping_layers_equals_skipping_them(data: st.DataObject, config: Hybri
         x_BLD = model.backbone.embeddings(tokens())
         for index in layers:
             x_BLD = model.backbone.layers[index](x_BLD)
-        expected = model.lm_head(model.backbone.norm_f(x_BLD))
+        expected = model.logits(model.backbone.norm_f(x_BLD))
         assert torch.equal(dropped(tokens()), expected)
         assert torch.equal(layer_view(model, layers)(tokens()), expected)
 

@@ -26,8 +26,12 @@ VOCAB = 64
 
 
 def networks(pattern: str = "M*-") -> tuple[HybridLM, HybridLM]:
-    student = HybridLM.create(dataclasses.replace(tiny_model(VOCAB, pattern), initializer_range=0.3), seed=1)
-    wide = dataclasses.replace(tiny_model(VOCAB, "M*M-"), d_model=48, initializer_range=0.3)
+    """Both cap their logits, so that a loss which forgets it shows."""
+    narrow = dataclasses.replace(tiny_model(VOCAB, pattern), initializer_range=0.3, final_logit_softcapping=2.0)
+    student = HybridLM.create(narrow, seed=1)
+    wide = dataclasses.replace(
+        tiny_model(VOCAB, "M*M-"), d_model=48, initializer_range=0.3, final_logit_softcapping=3.0
+    )
     return student.double(), HybridLM.create(wide, seed=2).double().requires_grad_(False)
 
 

@@ -144,8 +144,9 @@ def _tokens(vocab_size: int, seed: int = 0):
     return ids, labels, seq_idx
 
 
-def test_cross_entropy_with_z_loss_is_the_plain_formula():
-    model = HybridLM.create(tiny_model(64), seed=1)
+@pytest.mark.parametrize("cap", [None, 0.3])
+def test_cross_entropy_with_z_loss_is_the_plain_formula(cap):
+    model = HybridLM.create(dataclasses.replace(tiny_model(64), final_logit_softcapping=cap), seed=1)
     ids, labels, seq_idx = _tokens(64)
     total, reported = CrossEntropy(model, z_loss=0.01)(ids, labels, seq_idx)
     gradients = torch.autograd.grad(total, list(model.parameters()))
