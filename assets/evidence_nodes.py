@@ -17,7 +17,7 @@ def evidence_nodes(recipe: Recipe) -> list[Node]:
         asset="evidence_teachers",
         group=GROUP,
         stage=Stage(package="ops.evidence.teachers", version="1"),
-        config=recipe.evidence,
+        config=recipe.evidence.teachers,
         deps={**DATA, "tokenizer": ("tokenizer",)},
         checks=("learned",),
         description="Small teachers from several seeds, and their importance scores: what every claim is tried on.",

@@ -6,7 +6,7 @@ from assets.recipes.demo import PLANTED_TASKS, demo
 from assets.recipes.recipe import Recipe
 from model.config import HybridConfig, width_scaled_std
 from ops.evaluate.config import EvaluateConfig
-from ops.evidence.config import SMALL, EvidenceConfig
+from ops.evidence.config import SMALL, EvidenceConfig, TeachersConfig
 from ops.importance.config import ImportanceConfig
 from ops.sample_crawl.config import SampleCrawlConfig
 from ops.tokenizer.config import TokenizerConfig, TrainBPE
@@ -58,5 +58,5 @@ def small() -> Recipe:
             for student in base.students
         ),
         evaluate=EvaluateConfig(max_seq_len=1024),
-        evidence=EvidenceConfig(model=replace(SMALL, vocab_size=VOCAB_SIZE)),
+        evidence=EvidenceConfig(teachers=TeachersConfig(model=replace(SMALL, vocab_size=VOCAB_SIZE))),
     )

@@ -39,24 +39,38 @@ SMALL = HybridConfig(
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvidenceConfig:
-    """One laboratory: every claim is tried on the same teachers, with the same held-out text."""
+class TeachersConfig:
+    """Several teachers of one shape. What is tried on them is not part of their identity."""
 
     model: HybridConfig = SMALL
-    teacher_seeds: tuple[int, ...] = (0, 1, 2, 3)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Of initial weights and data order. Claims that hold for one teacher may fail for the next."""
 
-    teacher_tokens: int = 2_000_000
-    teacher_lr: float = 4e-3
+    tokens: int = 1_000_000
+    lr: float = 4e-3
     batch_size: int = 8
     seq_len: int = 128
     calibration_samples: int = 256
 
-    replicates: int = 6
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) != len(self.seeds) or len(self.seeds) < 2:
+            raise InputError("TeachersConfig.seeds: needs at least two, all different")
+        for name in ("tokens", "batch_size", "seq_len", "calibration_samples"):
+            check_range(self, name, 1)
+        check_range(self, "lr", 0.0, above=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceConfig:
+    """One laboratory: every claim is tried on the same teachers, with the same held-out text, in batches of the same
+    size as theirs."""
+
+    teachers: TeachersConfig = TeachersConfig()
+    replicates: int = 5
     """Of every arm that trains. Replicate r is cut from teacher r modulo their number and reads its batches in an order
     of its own; the arms of a comparison share both."""
 
-    steps: int = 120
+    steps: int = 100
     """Of every arm that trains. The curve is read at a quarter, half and all of them."""
 
     student_lr: float = 1e-3
@@ -78,10 +92,7 @@ class EvidenceConfig:
     """Nats per token: what the cut itself must cost for a comparison of ways to cut, or to recover, to be read."""
 
     def __post_init__(self) -> None:
-        if len(set(self.teacher_seeds)) != len(self.teacher_seeds) or len(self.teacher_seeds) < 2:
-            raise InputError("EvidenceConfig.teacher_seeds: needs at least two, all different")
-        for name in ("teacher_tokens", "batch_size", "seq_len", "calibration_samples", "held_out_sequences"):
-            check_range(self, name, 1)
+        check_range(self, "held_out_sequences", 1)
         check_range(self, "replicates", 2)
         check_range(self, "steps", 4)
         check_range(self, "scratch_factor", 1)
@@ -89,8 +100,12 @@ class EvidenceConfig:
         check_range(self, "keep", 0.0, 1.0, above=True)
         check_range(self, "confidence", 0.5, 0.999)
         check_range(self, "power", 0.0)
-        for name in ("teacher_lr", "student_lr", "scratch_lr"):
+        for name in ("student_lr", "scratch_lr"):
             check_range(self, name, 0.0, above=True)
+
+    @property
+    def model(self) -> HybridConfig:
+        return self.teachers.model
 
     @property
     def marks(self) -> tuple[int, ...]:

@@ -68,9 +68,9 @@ class Lab:
         self._folder = teachers
         self._held_out: list[Batch] = list(
             data.validation_batches(
-                batch_size=config.batch_size,
-                seq_len=config.seq_len,
-                max_tokens=config.held_out_sequences * config.seq_len,
+                batch_size=config.teachers.batch_size,
+                seq_len=config.teachers.seq_len,
+                max_tokens=config.held_out_sequences * config.teachers.seq_len,
             )
         )
         self.held_out_tokens = sum(int((batch.labels != IGNORED).sum()) for batch in self._held_out)
@@ -79,7 +79,7 @@ class Lab:
 
     def seed_of(self, replicate: int) -> int:
         """The seed of the teacher that a replicate is cut from."""
-        return self.config.teacher_seeds[replicate % len(self.config.teacher_seeds)]
+        return self.config.teachers.seeds[replicate % len(self.config.teachers.seeds)]
 
     def kept(self, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What `measure` returns (JSON), measured once. What it cost is kept with it."""
@@ -113,7 +113,7 @@ class Lab:
                     cap=model.config.final_logit_softcapping,
                 )
             total += losses_T.double().sum()
-        self._spend(self.held_out_tokens, model.config.flops_per_token(self.config.seq_len))
+        self._spend(self.held_out_tokens, model.config.flops_per_token(self.config.teachers.seq_len))
         return float(total) / self.held_out_tokens
 
     def train(
@@ -144,7 +144,7 @@ class Lab:
                     raise InputError(f"{name}: a loss to a teacher, and no teacher")
                 teacher.requires_grad_(False)
                 objective = Distillation(model, teacher, DistillConfig(loss=loss, total_tokens=10**9))
-                extra = teacher.config.flops_per_token(self.config.seq_len)
+                extra = teacher.config.flops_per_token(self.config.teachers.seq_len)
             losses = {0: self.loss(model)}
             for step in self.steps(objective, num_steps=max(wanted), lr=lr, seed=replicate, phase=phase, extra=extra):
                 if step in wanted:
@@ -160,10 +160,14 @@ class Lab:
         model, config = objective.model, self.config
         optimizer = AdamW(model, AdamWConfig(peak_lr=lr))
         schedule = WSDConfig(warmup_steps=min(WARMUP, num_steps // 4), decay_fraction=1.0, decay_shape="cosine")
-        per_token = model.config.training_flops_per_token(config.seq_len) + extra
+        per_token = model.config.training_flops_per_token(config.teachers.seq_len) + extra
         for step in range(num_steps):
             batch = self.data.batch(
-                phase=phase, step=step, batch_size=config.batch_size, seq_len=config.seq_len, seed=seed
+                phase=phase,
+                step=step,
+                batch_size=config.teachers.batch_size,
+                seq_len=config.teachers.seq_len,
+                seed=seed,
             )
             ids_BL, labels_BL, seq_idx_BL = self._tensors(batch)
             total, _ = objective(ids_BL, labels_BL, seq_idx_BL)
@@ -171,7 +175,7 @@ class Lab:
             (total / int((labels_BL != IGNORED).sum())).backward()
             clip_grad_norm_(model.parameters(), optimizer.config.clip_norm, error_if_nonfinite=True)
             optimizer.update(learning_rate(optimizer.config, schedule, step=step, num_steps=num_steps))
-            self._spend(config.batch_size * config.seq_len, per_token)
+            self._spend(config.teachers.batch_size * config.teachers.seq_len, per_token)
             yield step + 1
 
     def scratch(self, target: HybridConfig, replicate: int) -> HybridLM:

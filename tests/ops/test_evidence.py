@@ -17,7 +17,7 @@ from ops.evidence.claim.run import run as try_claim
 from ops.evidence.claims.common import cut_axis, student_maps
 from ops.evidence.claims.group_aware import displaced_share, naive_maps
 from ops.evidence.claims.width_or_depth import narrow
-from ops.evidence.config import CLAIMS, ClaimConfig, EvidenceConfig, TableConfig
+from ops.evidence.config import CLAIMS, ClaimConfig, EvidenceConfig, TableConfig, TeachersConfig
 from ops.evidence.lab import TRIALS, Lab
 from ops.evidence.table.run import run as make_table
 from ops.evidence.teachers.run import run as make_teachers
@@ -37,12 +37,9 @@ def lab_inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     vocab_size = TokenData.open(inputs["training_set"][0], inputs["tokens"]).vocab_size
     model = replace(tiny_model(vocab_size, "M-*-M-"), mamba_num_heads=8)
     config = EvidenceConfig(
-        model=model,
-        teacher_seeds=(0, 1, 2),
-        teacher_tokens=120_000,
-        batch_size=8,
-        seq_len=64,
-        calibration_samples=16,
+        teachers=TeachersConfig(
+            model=model, seeds=(0, 1, 2), tokens=120_000, batch_size=8, seq_len=64, calibration_samples=16
+        ),
         replicates=3,
         steps=12,
         scratch_factor=2,
@@ -51,7 +48,7 @@ def lab_inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     teachers = base / "teachers"
     teachers.mkdir()
-    result = make_teachers(config, inputs, teachers, EXECUTION)
+    result = make_teachers(config.teachers, inputs, teachers, EXECUTION)
     assert all(check.passed for check in result.checks)
     return {"config": config, "inputs": {**inputs, "teachers": [teachers]}, "base": base}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ops.errors import InputError
 from ops.evidence.claims.token_saving import steps_to
-from ops.evidence.config import ClaimConfig, EvidenceConfig
+from ops.evidence.config import ClaimConfig, EvidenceConfig, TeachersConfig
 from ops.evidence.lab import Curve
 from ops.evidence.stats import Comparison, holm, outcome, t_cdf, t_quantile
 
@@ -81,17 +81,17 @@ def test_steps_until_a_loss_is_reached() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("maker", "change", "message"),
     [
-        ({"teacher_seeds": (1,)}, "teacher_seeds: needs at least two"),
-        ({"teacher_seeds": (1, 1)}, "teacher_seeds"),
-        ({"replicates": 1}, "replicates: must be at least 2"),
-        ({"keep": 0.0}, "keep: must be above 0"),
+        (TeachersConfig, {"seeds": (1,)}, "seeds: needs at least two"),
+        (TeachersConfig, {"seeds": (1, 1)}, "all different"),
+        (EvidenceConfig, {"replicates": 1}, "replicates: must be at least 2"),
+        (EvidenceConfig, {"keep": 0.0}, "keep: must be above 0"),
     ],
 )
-def test_configs_that_prove_nothing_are_refused(change: dict, message: str) -> None:
+def test_configs_that_prove_nothing_are_refused(maker: type, change: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        EvidenceConfig(**change)
+        maker(**change)
 
 
 def test_unknown_claims_are_refused() -> None:

@@ -48,7 +48,7 @@ def run(config: ClaimConfig, inputs: Inputs, out: Path, execution: Execution) ->
         "arms": findings.arms,
         "curves": findings.curves,
         "held_out_tokens": lab.held_out_tokens,
-        "teacher_seeds": evidence.teacher_seeds,
+        "teacher_seeds": evidence.teachers.seeds,
         "tokens": lab.tokens,
         "flops": lab.flops,
     }

@@ -112,7 +112,7 @@ def rows_of(arms: Arms) -> list[dict[str, Any]]:
 
 def curves_of(lab: Lab, arms: Arms) -> dict[str, list[tuple[float, float]]]:
     """Arm -> (tokens, mean held-out loss) at each mark."""
-    tokens = lab.config.batch_size * lab.config.seq_len
+    tokens = lab.config.teachers.batch_size * lab.config.teachers.seq_len
     return {
         name: [(float(step * tokens), mean([curve.losses[step] for curve in curves])) for step in curves[0].losses]
         for name, curves in arms.items()

@@ -17,7 +17,7 @@ CUT = 0.25
 
 
 def run(lab: Lab) -> Findings:
-    found = [measured(lab, seed) for seed in lab.config.teacher_seeds]
+    found = [measured(lab, seed) for seed in lab.config.teachers.seeds]
     harm = mean([row["random"] - row["teacher"] for row in found])
     notes = {"harm_of_random": harm, "draws_as_good": mean([row["draws_as_good"] for row in found])}
     comparisons = [

@@ -33,7 +33,7 @@ def run(lab: Lab) -> Findings:
         ]
 
     arms = {"group-aware": trained("aware", False), "naive": trained("naive", True)}
-    displaced = mean([displaced_share(lab, seed, target) for seed in lab.config.teacher_seeds])
+    displaced = mean([displaced_share(lab, seed, target) for seed in lab.config.teachers.seeds])
     comparison = compare(
         "group-aware ranking beats naive ranking after distillation",
         arms,

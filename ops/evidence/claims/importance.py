@@ -18,7 +18,7 @@ AXES = ("d_model", "intermediate_size", "num_attention_heads", "mamba_num_heads"
 def run(lab: Lab) -> Findings:
     comparisons, rows = [], []
     for axis in AXES:
-        found = [measured(lab, axis, seed) for seed in lab.config.teacher_seeds]
+        found = [measured(lab, axis, seed) for seed in lab.config.teachers.seeds]
         rows += [{"axis": axis, **row} for row in found]
         harm = mean([row["random"] - row["teacher"] for row in found])
         powered = harm > lab.config.power

@@ -13,7 +13,7 @@ TITLE = "A pruned and distilled student needs fewer tokens than a network traine
 
 def run(lab: Lab) -> Findings:
     config = lab.config
-    per_step = config.batch_size * config.seq_len
+    per_step = config.teachers.batch_size * config.teachers.seq_len
     quarter = config.steps // 4
     marks = tuple(range(quarter, config.scratch_factor * config.steps + 1, quarter))
     replicates = range(config.replicates)
@@ -32,7 +32,7 @@ def run(lab: Lab) -> Findings:
     ]
     ratios = [(max(marks) if steps is None else steps) / config.steps for steps in reached]
     with_teacher = [
-        ratio * config.steps * per_step / (config.steps * per_step + config.teacher_tokens) for ratio in ratios
+        ratio * config.steps * per_step / (config.steps * per_step + config.teachers.tokens) for ratio in ratios
     ]
     comparison = Comparison(
         name="distillation saves tokens",

@@ -46,7 +46,7 @@ def run(lab: Lab) -> Findings:
             "width": narrow(config, shallow(seed).num_params()).num_params(),
             "depth": shallow(seed).num_params(),
         }
-        for seed in lab.config.teacher_seeds
+        for seed in lab.config.teachers.seeds
     }
     powered = harmed(lab, arms["width"]) and harmed(lab, arms["depth"])
     comparison = compare("width beats depth", arms, "width", "depth", powered=powered, parameters=sizes)

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import ops.importance.run
 import ops.train.run
-from ops.evidence.config import EvidenceConfig
+from ops.evidence.config import TeachersConfig
 from ops.importance.config import ImportanceConfig
 from ops.stage import Check, Execution, Inputs, StageResult
 from ops.train.config import AdamWConfig, TrainConfig, WSDConfig
 from ops.train.metrics import SPEED
+
+VALIDATION_SEQUENCES = 128
 
 
 def teacher_folder(out: Path, seed: int) -> Path:
@@ -21,7 +23,7 @@ def importance_folder(out: Path, seed: int) -> Path:
     return out / f"importance-{seed}"
 
 
-def run(config: EvidenceConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
+def run(config: TeachersConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
     """Write `teacher-SEED/` and `importance-SEED/` for each seed.
 
     Raises:
@@ -29,20 +31,18 @@ def run(config: EvidenceConfig, inputs: Inputs, out: Path, execution: Execution)
     """
     tokens, flops, losses = 0, 0.0, {}
     data = {name: inputs[name] for name in ("training_set", "tokens")}
-    for seed in config.teacher_seeds:
+    for seed in config.seeds:
         train = TrainConfig(
             model=config.model,
-            optimizer=AdamWConfig(peak_lr=config.teacher_lr),
-            schedule=WSDConfig(
-                warmup_steps=min(100, config.teacher_tokens // config.batch_size // config.seq_len // 4)
-            ),
+            optimizer=AdamWConfig(peak_lr=config.lr),
+            schedule=WSDConfig(warmup_steps=min(100, config.tokens // config.batch_size // config.seq_len // 4)),
             batch_size=config.batch_size,
             seq_len=config.seq_len,
-            total_tokens=config.teacher_tokens,
+            total_tokens=config.tokens,
             seed=seed,
             log_every_steps=50,
             validate_every_steps=1_000_000,
-            validation_sequences=config.held_out_sequences,
+            validation_sequences=VALIDATION_SEQUENCES,
             sample_prompts=(),
         )
         folder = teacher_folder(out, seed)
@@ -70,6 +70,6 @@ def run(config: EvidenceConfig, inputs: Inputs, out: Path, execution: Execution)
         checks=(Check(name="learned", passed=learned, description="every teacher is better than its initial weights"),),
         tokens=tokens,
         flops=flops,
-        volatile=tuple(f"{teacher_folder(Path(), seed)}/{SPEED}" for seed in config.teacher_seeds),
+        volatile=tuple(f"{teacher_folder(Path(), seed)}/{SPEED}" for seed in config.seeds),
         summary={"validation": losses},
     )
