@@ -33,7 +33,7 @@ def _report(nodes: list[Node], recipe: Recipe) -> Node:
     return Node(
         asset="family_report",
         group="evaluate",
-        stage=Stage(package="ops.report", version="3"),
+        stage=Stage(package="ops.report", version="4"),
         config=ReportConfig(recipe=recipe.name, checkpoints=tuple(checkpoints(recipe))),
         deps=deps,
         checks=("lineage_complete", "nothing_vanishes"),

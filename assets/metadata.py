@@ -94,10 +94,16 @@ def curve_image(curve: Mapping[str, Any]) -> str:
     """A loss curve as an inline image (Dagster strips raw SVG, a data URI renders)."""
     points = list(zip(curve["tokens"], curve["loss"], strict=True))
     svg = line_chart({"training": points}, title="training loss", x_label="tokens", y_label="nats per token")
-    return f"![loss curve](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+    return _image(svg, "loss curve")
+
+
+def _image(svg: str, name: str) -> str:
+    return f"![{name}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
 
 
 def _summary_value(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith("<svg"):
+        return dg.MetadataValue.md(_image(value, "chart"))
     if isinstance(value, bool | int | float | str):
         return dg.MetadataValue.md(_fence(value)) if isinstance(value, str) and "\n" in value else value
     if _is_table(value):

@@ -6,6 +6,7 @@ from assets.node import Node
 from assets.recipes.recipe import Recipe, Student
 from ops.adopt.config import AdoptConfig
 from ops.execute import Stage
+from ops.search.stages import DISTILL, PRUNE, SEARCH
 
 MODEL = ("finite_weights", "parameter_count")
 DATA = {"training_set": ("training_set",), "tokens": ("tokens",)}
@@ -51,6 +52,8 @@ def compress_nodes(recipe: Recipe) -> list[Node]:
     parents = sorted({student.parent for student in recipe.students if student.parent is not None})
     nodes += [_importance_node(recipe, parent) for parent in (None, *parents)]
     for student in recipe.students:
+        if student.search is not None:
+            nodes.append(_search_node(student, recipe))
         nodes += [_pruned_node(student), _student_node(student, recipe)]
     return nodes
 
@@ -116,14 +119,46 @@ def _cut_from(parent: str | None) -> str:
     return "teacher" if parent is None else f"student_{parent}"
 
 
+def _importance_of(student: Student) -> str:
+    return "importance" if student.parent is None else f"importance_{student.parent}"
+
+
+def _search_node(student: Student, recipe: Recipe) -> Node:
+    teacher = distillation_teacher(recipe)
+    other = {} if teacher == _cut_from(student.parent) else {"distillation_teacher": (teacher,)}
+    return Node(
+        asset=f"search_{student.name}",
+        group="compress",
+        stage=SEARCH,
+        config=student.search,
+        deps={
+            "teacher": (_cut_from(student.parent),),
+            "importance": (_importance_of(student),),
+            "tokenizer": ("tokenizer",),
+            **DATA,
+            **other,
+        },
+        checks=("within_budget", "costs_hold", "ranking_stable"),
+        description=f"Which network to cut, under a budget: {student.description}.",
+        kinds=("pytorch",),
+        heavy=True,
+        pool="gpu",
+    )
+
+
 def _pruned_node(student: Student) -> Node:
-    importance = "importance" if student.parent is None else f"importance_{student.parent}"
+    searched = {} if student.search is None else {"search": (f"search_{student.name}",)}
     return Node(
         asset=f"pruned_{student.name}",
         group="compress",
-        stage=Stage(package="ops.prune", version="1"),
+        stage=PRUNE,
         config=student.prune,
-        deps={"teacher": (_cut_from(student.parent),), "importance": (importance,), "tokenizer": ("tokenizer",)},
+        deps={
+            "teacher": (_cut_from(student.parent),),
+            "importance": (_importance_of(student),),
+            "tokenizer": ("tokenizer",),
+            **searched,
+        },
         checks=("parameter_count", "reloads", "smaller"),
         description=f"{'The teacher' if student.parent is None else student.parent} sorted by importance and sliced: "
         f"{student.description}.",
@@ -137,7 +172,7 @@ def _student_node(student: Student, recipe: Recipe) -> Node:
     return Node(
         asset=f"student_{student.name}",
         group="compress",
-        stage=Stage(package="ops.distill", version="3", distributed=True),
+        stage=DISTILL,
         config=student.distill,
         deps={
             "student": (f"pruned_{student.name}",),
@@ -156,12 +191,16 @@ def _student_node(student: Student, recipe: Recipe) -> Node:
 
 def checkpoints(recipe: Recipe) -> list[str]:
     """Assets of the family that are evaluated: the teacher, its merged checkpoints where the recipe asks for them, and
-    each student before and after distillation."""
+    each student before (one whose shape was given) and after distillation."""
     merged = ["merged_teacher"] if recipe.merge is not None else []
     return [
         "teacher",
         *merged,
-        *(f"{kind}_{student.name}" for student in recipe.students for kind in ("pruned", "student")),
+        *(
+            f"{kind}_{student.name}"
+            for student in recipe.students
+            for kind in (("pruned", "student") if student.search is None else ("student",))
+        ),
     ]
 
 

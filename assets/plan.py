@@ -86,10 +86,14 @@ def _row(asset: str, config: HybridConfig, run: RunConfig, *, reading: int = 0, 
 
 
 def student_config(teacher: HybridConfig, student: Student) -> tuple[HybridConfig, bool]:
-    """The student's shape. Which layers go is known only after importance: then the largest shape, and True."""
+    """The student's shape. Which layers go is known only after importance, and what a search chooses after it: then the
+    largest shape, and True."""
     from dataclasses import replace
 
     from ops.prune.target import resolve_layers, resolve_width
+
+    if student.search is not None:
+        return teacher, True
 
     narrow = resolve_width(teacher, student.prune.width)
     cheapest_first = sorted(range(narrow.num_layers), key=lambda index: narrow.layer_params(narrow.pattern[index]))

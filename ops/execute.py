@@ -25,7 +25,7 @@ from ops.identity import encode, fingerprint
 from ops.stage import Execution, StageResult
 from ops.store import ArtifactId, Cost, Record, Store
 from ops.store.files import describe
-from ops.store.record import content_digest
+from ops.store.record import BESIDE, Parent, content_digest
 from ops.store.store import clear_errors
 
 logger = logging.getLogger("stillhouse")
@@ -167,7 +167,10 @@ def execute(store: Store, request: Request, execution: Execution, launch: Launch
             stage=request.stage.name,
             config=encode(request.config),
             observed=observed,
-            parents=tuple(record.parent(name) for name in sorted(request.inputs) for record in request.inputs[name]),
+            parents=(
+                *(record.parent(name) for name in sorted(request.inputs) for record in request.inputs[name]),
+                *(Parent(input=BESIDE, **parent) for parent in result.parents),
+            ),
             files=files,
             files_at="",
             digest=content_digest(files),

@@ -77,6 +77,9 @@ class StageResult:
     volatile: Sequence[str] = ()
     """Files in `out`, relative, that hold measured times and so are left out of the content digest."""
 
+    parents: Sequence[Mapping[str, Any]] = ()
+    """Artefacts of the store that the stage took or made beside its inputs: asset, partition, version, digest."""
+
     summary: Mapping[str, Any] = field(default_factory=dict)
     """JSON for people: samples, curve points, tables. Deterministic, no times."""
 

@@ -16,13 +16,24 @@ def line_chart(series: Mapping[str, Sequence[Point]], *, title: str, x_label: st
     return _chart(series, title=title, x_label=x_label, y_label=y_label, joined=True)
 
 
-def scatter_chart(points: Mapping[str, Point], *, title: str, x_label: str, y_label: str) -> str:
-    """A chart of named points, each with its label beside it."""
+def scatter_chart(
+    points: Mapping[str, Point], *, title: str, x_label: str, y_label: str, cloud: Sequence[Point] = ()
+) -> str:
+    """A chart of named points, each with its label beside it, over a cloud of points without names."""
     series = {name: [point] for name, point in points.items()}
-    return _chart(series, title=title, x_label=x_label, y_label=y_label, joined=False)
+    return _chart(series, title=title, x_label=x_label, y_label=y_label, joined=False, cloud=cloud)
 
 
-def _chart(series: Mapping[str, Sequence[Point]], *, title: str, x_label: str, y_label: str, joined: bool) -> str:
+def _chart(
+    series: Mapping[str, Sequence[Point]],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    joined: bool,
+    cloud: Sequence[Point] = (),
+) -> str:
+    cloud = [point for point in cloud if all(map(math.isfinite, point))]
     kept = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in series.items()}
     kept = {name: points for name, points in kept.items() if points}
     parts = [
@@ -36,8 +47,9 @@ def _chart(series: Mapping[str, Sequence[Point]], *, title: str, x_label: str, y
     if not kept:
         parts.append(_text(WIDTH / 2, HEIGHT / 2, "no points", anchor="middle"))
         return "".join([*parts, "</svg>"])
-    xs = ticks(*_bounds([x for points in kept.values() for x, _ in points], joined))
-    ys = ticks(*_bounds([y for points in kept.values() for _, y in points], joined))
+    shown = [point for points in (*kept.values(), cloud) for point in points]
+    xs = ticks(*_bounds([x for x, _ in shown], joined))
+    ys = ticks(*_bounds([y for _, y in shown], joined))
 
     def place(point: Point) -> Point:
         x = LEFT + (point[0] - xs[0]) / (xs[-1] - xs[0]) * (WIDTH - LEFT - RIGHT)
@@ -51,6 +63,8 @@ def _chart(series: Mapping[str, Sequence[Point]], *, title: str, x_label: str, y
         _, y = place((xs[0], tick))
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
         parts.append(_text(LEFT - 6, y + 4, _number(tick), anchor="end"))
+    for x, y in map(place, cloud):
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="#bbb"/>')
     for index, (name, points) in enumerate(kept.items()):
         color = COLORS[index % len(COLORS)]
         placed = [place(point) for point in points]

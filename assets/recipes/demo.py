@@ -1,5 +1,7 @@
 """The demo: the whole chain on a laptop, in minutes."""
 
+from dataclasses import replace
+
 from assets.recipes.recipe import Recipe, Student
 from model.config import HybridConfig, width_scaled_std
 from ops.crawl_manifest.config import SampleSource
@@ -9,6 +11,7 @@ from ops.evidence.config import EvidenceConfig
 from ops.importance.config import ImportanceConfig
 from ops.prune.config import DepthTarget, PruneConfig, WidthTarget
 from ops.sample_crawl.config import SampleCrawlConfig
+from ops.search.config import Budget, SearchConfig, Space
 from ops.tokenizer.config import TokenizerConfig, TrainBPE
 from ops.train.config import AdamWConfig, TrainConfig, WSDConfig
 from ops.training_set.config import TrainingSetConfig
@@ -24,7 +27,7 @@ PLANTED_TASKS = (
 
 
 def demo() -> Recipe:
-    """Two sample crawls, a teacher of 1.3 M parameters, and two students of about two thirds."""
+    """Two sample crawls, a teacher of 1.3 M parameters, and three smaller students, one of them searched."""
     sample = SampleCrawlConfig(eval_tasks=PLANTED_TASKS)
     teacher = HybridConfig(
         pattern="M-M-M*-M-",
@@ -50,6 +53,25 @@ def demo() -> Recipe:
         batch_size=8,
         seq_len=256,
         total_tokens=110_000,
+    )
+    search = SearchConfig(
+        space=Space(
+            width={"d_model": (0.75, 0.84, 1.0), "intermediate_size": (0.5, 0.67, 0.84, 1.0)},
+            num_layers=(0.78, 1.0),
+            keep={"*": 1.0},
+        ),
+        budget=Budget(memory_bytes=0.8, context=4096),
+        min_use=0.95,
+        calibration_sequences=32,
+        finalists=3,
+        distill=replace(
+            distill,
+            schedule=WSDConfig(warmup_steps=2, decay_fraction=0.5),
+            total_tokens=8 * 2048,
+            validation_sequences=32,
+            sample_prompts=(),
+        ),
+        max_rounds=2,
     )
     return Recipe(
         name="demo",
@@ -81,6 +103,13 @@ def demo() -> Recipe:
                 description="shallower: the least useful layers left out",
                 prune=PruneConfig(depth=DepthTarget(num_layers=7, keep={"*": 1})),
                 distill=distill,
+            ),
+            Student(
+                name="memory",
+                description="the best that decodes 4,096 tokens in 80 % of the teacher's memory",
+                prune=PruneConfig(),
+                search=search,
+                distill=replace(distill, total_tokens=45_000),
             ),
         ),
         evaluate=EvaluateConfig(max_validation_tokens=25_000, max_seq_len=256, task_limit=20),

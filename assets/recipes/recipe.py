@@ -26,6 +26,7 @@ from ops.prune.config import PruneConfig
 from ops.quality.config import AnnotatedLabels, QualityConfig
 from ops.sample_crawl.config import SampleCrawlConfig
 from ops.score.config import ScoreConfig
+from ops.search.config import SearchConfig
 from ops.teacher_logits.config import TeacherLogitsConfig
 from ops.tokenize.config import TokenizeConfig
 from ops.tokenizer.config import TokenizerConfig
@@ -47,6 +48,9 @@ class Student:
     parent: str | None = None
     """The student that it is cut from (None: the teacher). It learns from the teacher all the same: cuts of more than
     half go better in steps, from 15B by 8B to 4B in Minitron (arXiv 2407.14679, section 4.4)."""
+
+    search: SearchConfig | None = None
+    """How its shape is searched (None: `prune` says it)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +123,11 @@ class Recipe:
                 raise InputError(
                     f"recipe {self.name!r}: student {student.name!r}: its parent {student.parent!r} is none of the "
                     f"students before it: {names[:index]}"
+                )
+            if student.search is not None and student.prune != PruneConfig():
+                raise InputError(
+                    f"recipe {self.name!r}: student {student.name!r} has a search, so its prune must be PruneConfig(): "
+                    "scores to cut by are the search's `base`"
                 )
             if student.distill.teacher == "cached" and self.teacher_logits is None:
                 raise InputError(f"recipe {self.name!r}: student {student.name!r} needs teacher_logits of the recipe")

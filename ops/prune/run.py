@@ -10,8 +10,9 @@ from model.checkpoint import save_checkpoint
 from model.config import HybridConfig
 from model.hybrid import HybridLM
 from model.slicing import IndexMaps, gather_model, prefix_maps, sort_maps
-from ops.atomic import sweep, write_json
+from ops.atomic import read_json, sweep, write_json
 from ops.errors import InputError
+from ops.identity import decode
 from ops.importance.scores import Importance
 from ops.prune.config import PruneConfig
 from ops.prune.target import resolve_layers, resolve_width
@@ -20,6 +21,9 @@ from ops.train.result import load_model
 from ops.train.vocabulary import tokenizer_files
 
 INDEX_MAPS = "index_maps.json"
+CHOICE = "choice.json"
+"""A search's choice (`ops.search`), a PruneConfig."""
+
 SHOWN = ("pattern", "d_model", "intermediate_size", "num_attention_heads", "mamba_num_heads", "mamba_head_dim")
 
 
@@ -35,6 +39,8 @@ def run(config: PruneConfig, inputs: Inputs, out: Path, execution: Execution) ->
         raise InputError(f"{tokenizer}: holds no tokenizer")
     teacher = load_model(teacher_path, torch.device("cpu"))
     importance = Importance.read(one(inputs, "importance"), teacher.config)
+    if "search" in inputs:
+        config = searched(config, one(inputs, "search"))
     target, maps = plan(teacher.config, config, importance)
     student = gather_model(teacher, maps)
     sweep(out)
@@ -51,6 +57,17 @@ def run(config: PruneConfig, inputs: Inputs, out: Path, execution: Execution) ->
         checks=[_parameter_count(target, student), _reloads(out, student), _smaller(teacher.config, target)],
         summary=_summary(teacher.config, target, maps),
     )
+
+
+def searched(config: PruneConfig, directory: Path) -> PruneConfig:
+    """The choice of a search, in place of a config that leaves it open.
+
+    Raises:
+        InputError: for a config that says something itself.
+    """
+    if config != PruneConfig():
+        raise InputError("PruneConfig: a searched network is cut as the search chose; leave the config at its defaults")
+    return decode(PruneConfig, read_json(directory / CHOICE), str(directory / CHOICE))
 
 
 def plan(parent: HybridConfig, config: PruneConfig, importance: Importance) -> tuple[HybridConfig, IndexMaps]:

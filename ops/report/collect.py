@@ -11,7 +11,7 @@ from ops.errors import InputError
 from ops.parts import read_rows
 from ops.report.config import ReportConfig
 from ops.stage import Inputs, many, one, sum_rows
-from ops.store.record import RECORD_NAME, Record
+from ops.store.record import BESIDE, RECORD_NAME, Record
 
 DATA_STAGES = ("pages", "documents", "cleaned", "scored", "deduplicated", "corpus", "tokens")
 """Assets with documents, in the order in which documents pass them."""
@@ -63,6 +63,16 @@ def family(config: ReportConfig, inputs: Inputs, records: Mapping[str, list[Reco
 def speeds(config: ReportConfig, inputs: Inputs) -> dict[str, Any]:
     """What was measured of each model."""
     return {name: read_json(one(inputs, f"evaluation_{name}") / "speed.json") for name in config.checkpoints}
+
+
+def searches(inputs: Inputs) -> list[dict[str, Any]]:
+    """A row for each candidate that a search scored."""
+    rows = []
+    for name in sorted(inputs):
+        if name.startswith("search_"):
+            found = read_json(one(inputs, name) / "search.json")
+            rows += [{"search": name, "chosen": row["label"] == found["chosen"], **row} for row in found["candidates"]]
+    return rows
 
 
 def flow(records: Mapping[str, list[Record]]) -> list[dict[str, Any]]:
@@ -177,9 +187,12 @@ def missing_parents(records: Mapping[str, list[Record]]) -> list[str]:
     """Parents named by a record that are not among the artefacts of the report.
 
     A parent may be there under another version: made again to the same bytes, it leaves what came of it as it was.
+    What a search made by itself is not asked for.
     """
     there = {(record.asset, record.partition, record.digest) for group in records.values() for record in group}
-    parents = [parent for group in records.values() for record in group for parent in record.parents]
+    parents = [
+        parent for group in records.values() for record in group for parent in record.parents if parent.input != BESIDE
+    ]
     return sorted({p.id.path for p in parents if (p.asset, p.partition, p.digest) not in there})
 
 

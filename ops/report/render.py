@@ -28,7 +28,10 @@ def sections(
     cleaning_speeds: Mapping[str, Mapping[str, float]],
 ) -> list[Section]:
     """The tables of the report."""
-    found = [_family(report["family"], speeds), _tasks(report["family"]), _flow(report["flow"])]
+    found = [_family(report["family"], speeds), _tasks(report["family"])]
+    if report["searches"]:
+        found.append(_searches(report["searches"]))
+    found.append(_flow(report["flow"]))
     if report["cleaning"]:
         found.append(cleaning(report["cleaning"], cleaning_speeds))
     if report["formulas"]:
@@ -70,9 +73,10 @@ def html(title: str, tables: Sequence[Section], charts: Sequence[str]) -> str:
 
 
 def charts(family: Sequence[Mapping[str, Any]], speeds: Mapping[str, Any]) -> list[str]:
-    """Quality against size and against speed."""
+    """Quality against size, against memory and against speed."""
     rated = [row for row in family if row["bits_per_byte"] is not None]
     by_size = {row["model"]: (float(row["parameters"]), float(row["bits_per_byte"])) for row in rated}
+    by_memory = {row["model"]: (float(memory(row)), float(row["bits_per_byte"])) for row in rated}
     by_speed = {
         row["model"]: (float(speeds[row["model"]]["decode_tokens_per_second"]), float(row["bits_per_byte"]))
         for row in rated
@@ -80,12 +84,19 @@ def charts(family: Sequence[Mapping[str, Any]], speeds: Mapping[str, Any]) -> li
     y_label = "bits per byte (lower is better)"
     return [
         scatter_chart(by_size, title="Quality against size", x_label="parameters", y_label=y_label),
+        scatter_chart(by_memory, title="Quality against memory", x_label="bytes at 4k tokens", y_label=y_label),
         scatter_chart(by_speed, title="Quality against speed", x_label="decoded tokens/s", y_label=y_label),
     ]
 
 
+def memory(row: Mapping[str, Any]) -> int:
+    """Bytes that decoding needs: the weights as they are stored, and the cache of 4,096 tokens."""
+    return row["checkpoint_bytes"] + row["cache_bytes_4096"]
+
+
 def _family(family: Sequence[Mapping[str, Any]], speeds: Mapping[str, Any]) -> Section:
     columns = "model|parameters|of teacher|bits/byte|accuracy|guess|prefill tok/s|decode tok/s|peak memory|cache 4k"
+    columns += "|weights + cache"
     rows = []
     for row in family:
         speed = speeds[row["model"]]
@@ -102,6 +113,7 @@ def _family(family: Sequence[Mapping[str, Any]], speeds: Mapping[str, Any]) -> S
                 f"{speed['decode_tokens_per_second']:,.0f}",
                 size(speed["peak_memory_bytes"]),
                 size(row["cache_bytes_4096"]),
+                size(memory(row)),
             ]
         )
     first = speeds[family[0]["model"]]
@@ -122,6 +134,23 @@ def _tasks(family: Sequence[Mapping[str, Any]]) -> Section:
         rows.append([name, "accuracy" if choice else "bits/byte", f"{task['documents']:,}", guess, *cells])
     columns = ["task", "measure", "items", "guess", *(row["model"] for row in family)]
     return "Tasks", "Multiple choice by likelihood per byte, gold answers in bits per byte.", columns, rows
+
+
+def _searches(searches: Sequence[Mapping[str, Any]]) -> Section:
+    rows = [
+        [
+            row["search"],
+            f"{row['label']} (chosen)" if row["chosen"] else row["label"],
+            f"{row['parameters']:,}",
+            size(row["memory_bytes"]),
+            _number(row["loss_as_cut"], 4),
+            _number(row["loss_distilled"], 4),
+        ]
+        for row in searches
+    ]
+    columns = ["search", "candidate", "parameters", "memory", "loss as cut", "after short distillation"]
+    sentence = "Candidates that meet the budget, in nats a token of held-out text; memory as the budget counts it."
+    return "Searches", sentence, columns, rows
 
 
 def _flow(flow: Sequence[Mapping[str, Any]]) -> Section:

@@ -24,6 +24,7 @@ def run(config: ReportConfig, inputs: Inputs, out: Path, execution: Execution) -
     report = {
         "recipe": config.recipe,
         "family": collect.family(config, inputs, records),
+        "searches": collect.searches(inputs),
         "flow": flow,
         "cleaning": collect.cleaning(records),
         "formulas": collect.formulas(records),

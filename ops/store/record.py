@@ -42,6 +42,10 @@ class ArtifactId:
         return f"{self.asset}[{self.partition}]@{self.version}" if self.partition else f"{self.asset}@{self.version}"
 
 
+BESIDE = "beside"
+"""In place of an input's name: an artefact that the stage took or made by itself, which is not part of its identity."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parent:
     """An artefact that fed this one, under the name of the stage's input."""

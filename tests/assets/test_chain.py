@@ -250,9 +250,11 @@ def test_editing_the_learning_rate_rebuilds_the_chain_below_and_nothing_else(run
     edited = tiny_settings(tiny(peak_lr=3e-3))
     assert stale(edited, instance) == {"teacher"}
     below = {"teacher", "importance", "family_report"}
-    below |= {f"{kind}_{name}" for kind in ("pruned", "student") for name in ("width", "depth")}
+    names = ("width", "depth", "memory")
+    below |= {f"{kind}_{name}" for kind in ("pruned", "student") for name in names}
     below |= {f"evaluation_{name}" for name in below if name.startswith(("teacher", "pruned", "student"))}
-    below |= {f"export_{name}" for name in ("teacher", "student_width", "student_depth")}
+    below -= {"evaluation_pruned_memory"}
+    below |= {"search_memory", "export_teacher", *(f"export_student_{name}" for name in names)}
     assert set(retrained(edited, instance)) == below, "what the nightly schedule asks for"
     made = materialize(edited, instance)
     assert {name for name, count in made.items() if count} == below
@@ -335,7 +337,7 @@ def test_another_process_and_another_store_give_the_same_bytes(run: Mapping[str,
         assert child.returncode == 0
         break
     assert kills == 4
-    last = ["family_report", *(f"export_{name}" for name in ("teacher", "student_width", "student_depth"))]
+    last = ["family_report", *(name for name in build_graph(tiny()) if name.startswith("export_"))]
     wanted = {r.id.path: r.digest for r in ancestors(run["store"], [record(run, name) for name in last])}
     found = digests(Store(str(tmp_path / "store")))
     assert found == wanted

@@ -10,6 +10,8 @@ from ops.evaluate.config import EvaluateConfig
 from ops.importance.config import ImportanceConfig
 from ops.prune.config import DepthTarget, PruneConfig, WidthTarget
 from ops.sample_crawl.config import SampleCrawlConfig
+from ops.search.config import Budget, SearchConfig, Space
+from ops.search.latency.config import Workload
 from ops.tokenizer.config import TokenizerConfig, TrainBPE
 from ops.train.config import AdamWConfig, TrainConfig, WSDConfig
 from ops.training_set.config import TrainingSetConfig
@@ -53,8 +55,18 @@ def tiny(peak_lr: float = 4e-3) -> Recipe:
         ssm_state_size=8,
         chunk_size=32,
     )
-    width, depth = base.students
+    width, depth, memory = base.students
     distill = replace(width.distill, **run)
+    search = SearchConfig(
+        space=Space(width={"d_model": (24, 32), "intermediate_size": (32, 64)}, num_layers=(4, 5)),
+        budget=Budget(memory_bytes=100_000, context=256, workload=Workload(prompt_tokens=8, decode_tokens=2)),
+        min_use=0.9,
+        calibration_sequences=4,
+        seq_len=64,
+        finalists=2,
+        distill=replace(distill, total_tokens=4 * 4 * 64, validation_sequences=4, sample_prompts=()),
+        max_rounds=1,
+    )
     return replace(
         base,
         name="tiny",
@@ -80,6 +92,9 @@ def tiny(peak_lr: float = 4e-3) -> Recipe:
                 description=depth.description,
                 prune=PruneConfig(depth=DepthTarget(num_layers=5)),
                 distill=distill,
+            ),
+            Student(
+                name=memory.name, description=memory.description, prune=PruneConfig(), search=search, distill=distill
             ),
         ),
         evidence=None,

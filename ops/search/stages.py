@@ -1,0 +1,12 @@
+"""The stages of compression with the versions of their code: the same in the graph and inside a search."""
+
+from ops.execute import Stage
+
+PRUNE = Stage(package="ops.prune", version="1")
+DISTILL = Stage(package="ops.distill", version="3", distributed=True)
+ZERO_SHOT = Stage(package="ops.search.zero_shot", version="1")
+LATENCY = Stage(package="ops.search.latency", version="1", observes=True)
+SEARCH = Stage(
+    package="ops.search", version=".".join(["1", *(stage.version for stage in (PRUNE, DISTILL, ZERO_SHOT, LATENCY))])
+)
+"""A search is another when one of its stages is."""

@@ -1,0 +1,1 @@
+"""The loss of a candidate as it is cut, before it learns anything."""

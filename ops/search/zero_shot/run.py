@@ -1,0 +1,71 @@
+"""Score a candidate: cut it out of the teacher in memory, read held-out text."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from kernels.linear_loss import linear_token_losses
+from model.hybrid import HybridLM
+from model.slicing import gather_model
+from ops.atomic import write_json
+from ops.data import TokenData
+from ops.data.token_data import IGNORED
+from ops.importance.scores import Importance
+from ops.prune.run import plan
+from ops.search.zero_shot.config import ZeroShotConfig
+from ops.stage import Check, Execution, Inputs, StageResult, many, one
+from ops.train.loop import deterministic
+from ops.train.objective import loss_precision
+from ops.train.result import load_model
+
+SCORE = "score.json"
+BATCH_TOKENS = 4096
+"""A fixed number, because the rounding of a loss depends on it."""
+
+
+def run(config: ZeroShotConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
+    """Write `score.json`: mean loss in nats a token, and the number of tokens."""
+    with deterministic(threads=execution.threads, device=execution.device):
+        teacher = _teacher(one(inputs, "teacher"), execution.device)
+        importance = Importance.read(one(inputs, "importance"), teacher.config)
+        target, maps = plan(teacher.config, config.prune, importance)
+        candidate = gather_model(teacher, maps).eval()
+        data = TokenData.open(one(inputs, "training_set"), many(inputs, "tokens"))
+        loss, tokens = held_out_loss(candidate, data, config)
+    write_json(out / SCORE, {"loss": loss, "tokens": tokens})
+    finite = Check(name="finite", passed=loss == loss and abs(loss) < float("inf"), description="the loss is a number")
+    return StageResult(
+        counts={"tokens": tokens, "parameters": target.num_params()},
+        checks=[finite],
+        tokens=tokens,
+        flops=float(tokens * target.flops_per_token(config.seq_len)),
+    )
+
+
+@lru_cache(maxsize=1)
+def _teacher(path: Path, device: str) -> HybridLM:
+    """The candidates of a search are scored one after the other: the teacher is read once."""
+    return load_model(path, torch.device(device)).eval()
+
+
+@torch.no_grad()
+def held_out_loss(model: HybridLM, data: TokenData, config: ZeroShotConfig) -> tuple[float, int]:
+    """Mean cross-entropy in nats over the labelled tokens, and their number."""
+    device = model.lm_head.weight.device
+    total, tokens = 0.0, 0
+    for batch in data.validation_batches(
+        batch_size=max(1, BATCH_TOKENS // config.seq_len),
+        seq_len=config.seq_len,
+        max_tokens=config.num_sequences * config.seq_len,
+    ):
+        ids_BL, seq_idx_BL = (torch.from_numpy(array).to(device) for array in (batch.input_ids, batch.seq_idx))
+        labels_T = torch.from_numpy(batch.labels.ravel()).to(device)
+        counted_T = labels_T != IGNORED
+        hidden_TD = model.hidden_states(ids_BL, seq_idx_BL=seq_idx_BL).flatten(0, 1)[counted_T]
+        with loss_precision():
+            cap = model.config.final_logit_softcapping
+            losses_T = linear_token_losses(hidden_TD, model.lm_head.weight, labels_T[counted_T], cap=cap)
+        total += float(losses_T.double().sum())
+        tokens += len(losses_T)
+    return total / tokens, tokens

@@ -1,0 +1,378 @@
+"""Search: costs are those of real networks, scores those of real checkpoints, nothing is done twice."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.cache import DecodeCache
+from model.checkpoint import load_checkpoint, save_checkpoint
+from model.config import HybridConfig
+from model.hybrid import HybridLM
+from model.presets import NEMOTRON_NANO_9B_V2, NEMOTRON_NANO_12B_V2, PRESETS
+from ops.data import TokenData
+from ops.distill.config import DistillConfig
+from ops.errors import InputError
+from ops.execute import Request, execute
+from ops.importance.config import ImportanceConfig
+from ops.importance.run import run as score
+from ops.prune.config import PruneConfig, WidthTarget
+from ops.prune.run import run as prune
+from ops.report.collect import missing_parents
+from ops.search.config import NANO_2_BUDGET, Budget, Rules, SearchConfig, Space
+from ops.search.cost import costs, weight_bytes
+from ops.search.latency.config import Workload
+from ops.search.rank import better_half, kendall_tau
+from ops.search.run import run
+from ops.search.show import front
+from ops.search.space import broken_rule, enumerate_candidates
+from ops.search.stages import SEARCH
+from ops.search.work import records_of
+from ops.stage import Execution, StageResult
+from ops.store import Store
+from ops.store.lineage import ancestors, collectable
+from ops.store.record import BESIDE
+from ops.train.config import AdamWConfig, WSDConfig
+from tests.ops.training_inputs import tiny_model, write_inputs
+
+ONE = Execution(threads=1)
+TEACHER = replace(tiny_model(320, pattern="M*-M-"), initializer_range=0.15)
+SPACE = Space(width={"d_model": (24, 32), "intermediate_size": (0.5, 1.0)}, num_layers=(4, 5), keep={"*": 1})
+CONFIG = SearchConfig(
+    space=SPACE,
+    budget=Budget(parameters=27_500, workload=Workload(prompt_tokens=8, decode_tokens=2)),
+    min_use=0.7,
+    calibration_sequences=4,
+    seq_len=32,
+    finalists=3,
+    distill=DistillConfig(
+        optimizer=AdamWConfig(peak_lr=3e-3),
+        schedule=WSDConfig(warmup_steps=1),
+        batch_size=4,
+        seq_len=32,
+        total_tokens=3 * 4 * 32,
+        validation_sequences=4,
+        sample_prompts=(),
+    ),
+    max_rounds=2,
+    stable_tau=1.0,
+)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    folder = tmp_path_factory.mktemp("search")
+    made = write_inputs(folder)
+    save_checkpoint(HybridLM.create(TEACHER, seed=5), folder / "teacher")
+    (folder / "importance").mkdir()
+    made |= {"teacher": [folder / "teacher"]}
+    config = ImportanceConfig(num_samples=4, seq_len=32, batch_size=4, depth_num_samples=2)
+    score(config, made, folder / "importance", ONE)
+    return {**made, "importance": [folder / "importance"]}
+
+
+def search(config: SearchConfig, inputs: Mapping[str, list[Path]], out: Path) -> tuple[StageResult, dict[str, Any]]:
+    out.mkdir()
+    result = run(config, inputs, out, ONE)
+    return result, json.loads((out / "search.json").read_text())
+
+
+def made(out: Path) -> list[str]:
+    return json.loads((out / "speeds.json").read_text())["made"]
+
+
+@pytest.fixture(scope="module")
+def searched(inputs: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactory):
+    base = tmp_path_factory.mktemp("searched")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STILLHOUSE_STORE", str(base / "store"))
+        result, report = search(CONFIG, inputs, base / "out")
+    return base, result, report
+
+
+def test_the_chosen_is_the_best_of_the_last_round_and_every_score_is_that_of_its_checkpoint(
+    inputs: dict[str, list[Path]], searched, tmp_path: Path
+) -> None:
+    base, result, report = searched
+    assert all(check.passed for check in result.checks if check.blocking)
+    rows = {row["label"]: row for row in report["candidates"]}
+    assert report["combinations"] == 8 == len(rows) + sum(report["rejected"].values())
+    assert all(20_000 < row["parameters"] <= 27_500 for row in rows.values())
+    as_cut = sorted(rows, key=lambda label: rows[label]["loss_as_cut"])
+    first, last = report["rounds"][0], report["rounds"][-1]
+    assert set(first["order"]) == set(as_cut[:3])
+    assert first["tau"] == kendall_tau(as_cut[:3], first["order"])
+    assert first["order"] == sorted(first["order"], key=lambda label: first["loss"][label])
+    assert report["chosen"] == last["order"][0]
+    if first["tau"] < 1:
+        assert set(last["order"]) == set(first["order"][:2])
+        assert last["tokens"] == 3 * first["tokens"]
+
+    prune(
+        PruneConfig(),
+        {**{name: inputs[name] for name in ("teacher", "importance", "tokenizer")}, "search": [base / "out"]},
+        tmp_path,
+        ONE,
+    )
+    student = load_checkpoint(tmp_path)
+    chosen = rows[report["chosen"]]
+    assert sum(parameter.numel() for parameter in student.parameters()) == chosen["parameters"]
+    assert student.config.pattern == chosen["pattern"]
+    data = TokenData.open(inputs["training_set"][0], inputs["tokens"])
+    total, tokens = 0.0, 0
+    for batch in data.validation_batches(batch_size=1, seq_len=32, max_tokens=4 * 32):
+        with torch.no_grad():
+            logits = student(torch.from_numpy(batch.input_ids), seq_idx_BL=torch.from_numpy(batch.seq_idx))
+        labels = torch.from_numpy(batch.labels)
+        log_q = logits.double().log_softmax(-1)[labels >= 0]
+        total -= float(log_q.gather(1, labels[labels >= 0][:, None]).sum())
+        tokens += int((labels >= 0).sum())
+    assert chosen["loss_as_cut"] == pytest.approx(total / tokens, rel=1e-5)
+
+
+def test_the_record_says_what_the_search_made(searched) -> None:
+    base, result, report = searched
+    store = Store(str(base / "store"))
+    there = {record.id.path for record in store.records() if record.asset.startswith("candidate_")}
+    assert there == set(made(base / "out"))
+    assert set(report["artefacts"]) == {path for path in there if not path.startswith("candidate_latency/")}
+    assert {(parent["asset"], parent["digest"]) for parent in result.parents} == {
+        (record.asset, record.digest) for record in store.records() if record.asset.startswith("candidate_")
+    }
+    assert "<svg" in result.summary["pareto"]
+    assert report["chosen"] in result.summary["pareto"]
+
+
+def test_as_an_artefact_it_keeps_what_it_made(
+    inputs: dict[str, list[Path]], searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, _, report = searched
+    monkeypatch.setenv("STILLHOUSE_STORE", str(base / "store"))
+    store = Store(str(base / "store"))
+    before = {record.id.path for record in store.records()}
+    records = records_of(store, inputs)
+    request = Request(asset="search_memory", stage=SEARCH, config=CONFIG, inputs=records)
+    record = execute(store, request, ONE).record
+    assert {path.id.path for path in store.records()} - before == {record.id.path}
+    assert record.status == "accepted"
+    beside = {parent.id.path for parent in record.parents if parent.input == BESIDE}
+    assert set(report["artefacts"]) < beside
+    assert beside <= {found.id.path for found in ancestors(store, [record])}
+    assert not beside & {found.id.path for found in collectable(store)}
+    assert missing_parents({"search_memory": [record], **records}) == []
+
+
+def test_another_budget_makes_only_what_is_new_and_the_same_one_nothing(
+    inputs: dict[str, list[Path]], searched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, result, report = searched
+    monkeypatch.setenv("STILLHOUSE_STORE", str(base / "store"))
+    again, _ = search(CONFIG, inputs, tmp_path / "again")
+    assert made(tmp_path / "again") == []
+    for name in ("search.json", "choice.json", "pareto.svg"):
+        assert (tmp_path / "again" / name).read_bytes() == (base / "out" / name).read_bytes()
+    assert again == result
+    smaller = replace(CONFIG, budget=replace(CONFIG.budget, parameters=26_000))
+    _, other = search(smaller, inputs, tmp_path / "smaller")
+    known = {row["label"] for row in report["candidates"]}
+    new = {row["label"] for row in other["candidates"]} - known
+    scored = [path for path in made(tmp_path / "smaller") if path.startswith("candidate_score/")]
+    assert {path.split("/")[1] for path in scored} == new
+    assert {row["label"] for row in other["candidates"]} & known, "the budgets have candidates in common"
+
+
+def test_a_budget_that_nothing_meets_is_refused_with_the_nearest(
+    inputs: dict[str, list[Path]], searched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, _, _ = searched
+    monkeypatch.setenv("STILLHOUSE_STORE", str(base / "store"))
+    nothing = replace(CONFIG, budget=Budget(parameters=1000))
+    with pytest.raises(
+        InputError, match=r"nearest, d24-f24-4of5, needs parameters [\d,.e+]+ of at most 1,000"
+    ) as error:
+        search(nothing, inputs, tmp_path / "out")
+    assert "add smaller sizes to SearchConfig.space" in str(error.value)
+    impossible = replace(CONFIG, space=Space(width={"d_model": (64,)}))
+    with pytest.raises(InputError, match=r"none of 1 combinations is a candidate.*d_model: 64 is more than"):
+        search(impossible, inputs, tmp_path / "impossible")
+    slow = replace(CONFIG, budget=Budget(decode_ms=1e-6, workload=CONFIG.budget.workload))
+    with pytest.raises(InputError, match=r"needs decode_ms [\d.]+ of at most 1e-06"):
+        search(slow, inputs, tmp_path / "slow")
+
+
+def test_a_latency_is_measured_once_and_decides(
+    inputs: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With speeds that are invented here, so that the decision is known."""
+    monkeypatch.setenv("STILLHOUSE_STORE", str(tmp_path / "store"))
+    measured: list[HybridConfig] = []
+
+    def invented(model: HybridLM, **_: int) -> dict[str, float]:
+        measured.append(model.config)
+        return {"decode_tokens_per_second": 1000 / model.config.num_layers}
+
+    monkeypatch.setattr("ops.search.latency.run.measure_speed", invented)
+    budget = Budget(decode_ms=4.5, workload=CONFIG.budget.workload)
+    config = replace(CONFIG, budget=budget, min_use=0.0, finalists=1)
+    result, report = search(config, inputs, tmp_path / "out")
+    assert {len(row["pattern"]) for row in report["candidates"]} == {4}
+    assert report["rejected"]["over_budget"] == 3
+    assert len(measured) == len(set(measured)) == 7
+    assert next(check for check in result.checks if check.name == "within_budget").passed
+    search(replace(config, budget=replace(budget, decode_ms=5.5)), inputs, tmp_path / "again")
+    assert len(measured) == 7
+
+
+MIXED = {
+    "dense": TEACHER,
+    "tied": replace(TEACHER, tie_word_embeddings=True, pattern="MM-*"),
+    "experts": replace(
+        TEACHER,
+        pattern="ME*E",
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=16,
+        moe_shared_expert_intermediate_size=8,
+        routed_scaling_factor=1.5,
+        num_nextn_predict_layers=1,
+        mtp_hybrid_override_pattern="ME",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_memory_is_that_of_the_materialised_network_and_its_cache(name: str, dtype: str) -> None:
+    config = MIXED[name]
+    kind = getattr(torch, dtype)
+    model = HybridLM.create(config, seed=0).cast(kind)
+    tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    assert weight_bytes(config, kind.itemsize) == sum(tensor.nbytes for tensor in tensors.values())
+    budget = Budget(parameters=1, context=40, batch=3, weights=dtype, kv_bytes=kind.itemsize)  # type: ignore[arg-type]
+    cache = DecodeCache.empty(config, 3, max_length=40, dtype=kind)
+    held = sum(
+        value.nbytes
+        for layer in cache.layers
+        if layer is not None
+        for value in vars(layer).values()
+        if isinstance(value, torch.Tensor)
+    )
+    found = costs(config, budget)
+    assert found["memory_bytes"] == weight_bytes(config, kind.itemsize) + held
+    assert found["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_nemotron_nano_2s_rule_lets_its_student_through_and_not_its_teacher() -> None:
+    limit = NANO_2_BUDGET.memory_bytes
+    assert isinstance(limit, int)
+    assert costs(NEMOTRON_NANO_9B_V2, NANO_2_BUDGET)["memory_bytes"] < limit
+    assert costs(NEMOTRON_NANO_12B_V2, NANO_2_BUDGET)["memory_bytes"] > limit
+
+
+def test_the_space_of_nemotron_nano_2_holds_its_student() -> None:
+    """62 layers to 56 with 4 of attention, then embedding and FFN: the shape that was published is a candidate."""
+    teacher, student = NEMOTRON_NANO_12B_V2, NEMOTRON_NANO_9B_V2
+    space = Space(
+        width={
+            "d_model": (4480, 4800, 5120),
+            "intermediate_size": (13440, 15680, 20480),
+            "mamba_num_heads": (112, 128),
+        },
+        num_layers=(56,),
+        keep={"*": 4},
+    )
+    config = SearchConfig(space=space, budget=NANO_2_BUDGET)
+    found = enumerate_candidates(teacher, config, list(range(teacher.num_layers)))
+    assert found.combinations == 18 == len(found.candidates) + sum(found.rejected.values())
+    by_label = {candidate.label: candidate for candidate in found.candidates}
+    published = by_label["d4480-f15680-56of62"].target
+    assert (published.d_model, published.intermediate_size) == (student.d_model, student.intermediate_size)
+    assert published.pattern.count("*") == 4
+    assert all(candidate.target.num_params() < teacher.num_params() for candidate in found.candidates)
+
+
+def test_shares_are_those_of_the_teacher() -> None:
+    space = Space(width={"d_model": (0.75,)}, num_layers=(0.8, 1.0), keep={"*": 1.0, "M": 0.5})
+    config = SearchConfig(space=space, budget=Budget(memory_bytes=0.5, decode_ms=0.5))
+    found = enumerate_candidates(TEACHER, config, [1, 3, 0, 2, 4])
+    assert [candidate.label for candidate in found.candidates] == ["d24-4of5"]
+    assert found.candidates[0].target.pattern == "M*--"
+    assert found.rejected == {"cannot_be_cut": 1}  # one M less cannot leave all five
+    assert config.budget.limits({"memory_bytes": 1001.0}) == {"memory_bytes": 500, "decode_ms": 0.5}
+
+
+def test_rules() -> None:
+    teacher = PRESETS["nemotron_h_8b"]
+    space = Space(width={"d_model": (3072,), "intermediate_size": (12288,), "mamba_num_heads": (112,)})
+
+    def broken(rules: Rules, **sizes: Any) -> str | None:
+        return broken_rule(teacher, replace(teacher, **sizes), rules, space)
+
+    small = {"d_model": 3072, "intermediate_size": 12288, "mamba_num_heads": 112}
+    assert broken(Rules(), **small) is None
+    assert broken(Rules(), mamba_num_heads=112) == "mamba_heads_from_cut"
+    assert broken(Rules(), intermediate_size=12288, mamba_num_heads=112) == "narrow_d_model"
+    assert broken(Rules(narrow_d_model=False), intermediate_size=12288, mamba_num_heads=112) is None
+    assert broken(Rules(max_width_cut=0.2), **small) == "max_width_cut"
+    assert broken(Rules(max_depth_cut=0.2), pattern=teacher.pattern[:40]) == "max_depth_cut"
+    assert broken(Rules(multiples={"d_model": 1024}), **small) is None
+    assert broken(Rules(multiples={"d_model": 2048}), **small) == "multiples"
+    assert broken(Rules(excluded={"mamba_head_dim": (48,)}), **small, mamba_head_dim=48) == "excluded"
+    assert broken(Rules(min_mamba_channels=8000), **small) == "min_mamba_channels"
+
+
+@given(st.permutations("abcdef"), st.permutations("abcdef"))
+def test_kendall_tau(one: list[str], other: list[str]) -> None:
+    places = np.array([other.index(item) for item in one])
+    agreement = np.sign(places[:, None] - places) * np.sign(np.arange(6)[:, None] - np.arange(6))
+    assert kendall_tau(one, other) == pytest.approx(agreement.sum() / 30)
+    assert kendall_tau(one, one) == 1
+    assert kendall_tau(one, one[::-1]) == -1
+
+
+def test_orders_of_one_and_of_other_items() -> None:
+    assert kendall_tau(["a"], ["a"]) == 1.0
+    assert better_half("abcde") == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="orders of different items"):
+        kendall_tau(["a"], ["b"])
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1))
+def test_the_front_is_what_nothing_beats(points: dict[str, tuple[int, int]]) -> None:
+    found = front({name: (float(x), float(y)) for name, (x, y) in points.items()})
+    for name in found:
+        x, y = points[name]
+        assert not any(p <= x and q <= y and (p, q) != (x, y) for p, q in points.values())
+    for name, (x, y) in points.items():
+        assert any(points[best][0] <= x and points[best][1] <= y for best in found), name
+    assert all(points[a] != points[b] for a, b in combinations(found, 2))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Budget(), "set a limit"),
+        (lambda: Budget(parameters=0), "parameters"),
+        (lambda: Space(width={"depth": (1,)}), "no axis 'depth'"),
+        (lambda: Space(width={"d_model": ()}), "has no sizes"),
+        (lambda: Space(num_layers=(3,), keep={"X": 1}), "needs kinds of"),
+        (lambda: Space(num_layers=(1.5,)), "shares up to 1.0; got 1.5"),
+        (lambda: Budget(memory_bytes=1.5), "memory_bytes"),
+        (lambda: replace(CONFIG, base=PruneConfig(width=WidthTarget(d_model=8))), r"SearchConfig\.base"),
+        (
+            lambda: replace(CONFIG, distill=replace(CONFIG.distill, teacher="cached")),
+            "must be online|cached logits serve",
+        ),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
