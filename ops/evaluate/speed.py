@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from model.cache import DecodeCache
+from model.generate import DecodeState, decode, prefill
 from model.hybrid import HybridLM
 
 REPEATS = 5
@@ -24,20 +24,15 @@ def measure_speed(model: HybridLM, *, prompt_tokens: int, decode_tokens: int) ->
     generator = torch.Generator().manual_seed(0)
     prompt_BL = torch.randint(vocab_size, (1, prompt_tokens), generator=generator).to(device)
 
-    def prefill() -> tuple[DecodeCache, torch.Tensor]:
-        length = prompt_tokens + decode_tokens
-        cache = DecodeCache.empty(model.config, 1, max_length=length, dtype=weight.dtype, device=device)
-        return cache, model.lm_head(model.hidden_states(prompt_BL, cache=cache)[:, -1:]).argmax(-1)
-
-    def decode(cache: DecodeCache, token_BL: torch.Tensor) -> None:
-        for _ in range(decode_tokens):
-            token_BL = model.lm_head(model.hidden_states(token_BL, cache=cache)).argmax(-1)
+    def write(state: DecodeState) -> None:
+        for _ in decode(model, state, max_new_tokens=decode_tokens + 1):  # the first token is the prefill's
+            pass
 
     reading, writing = [], []
     for _ in range(REPEATS + 1):
-        seconds, (cache, token_BL) = _timed(prefill, device)
+        seconds, state = _timed(lambda: prefill(model, prompt_BL, room=decode_tokens), device)
         reading.append(prompt_tokens / seconds)
-        seconds, _ = _timed(lambda cache=cache, token_BL=token_BL: decode(cache, token_BL), device)
+        seconds, _ = _timed(lambda state=state: write(state), device)
         writing.append(decode_tokens / seconds)
     on_gpu = device.type == "cuda"
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -21,7 +21,7 @@ from kernels.rmsnorm import gated_rms_norm
 from kernels.ssd import ssd
 from model.checkpoint import save_checkpoint
 from model.config import HybridConfig, width_scaled_std
-from model.generate import generate
+from model.generate import generate, prefill
 from model.hybrid import HybridLM
 from tests.benchmarks.timing import best_of, show
 
@@ -170,8 +170,11 @@ def bench_training_step(tmp_path: Path) -> None:
 
 
 def bench_decoding(tmp_path: Path) -> None:
+    """Whole calls of `generate`, the prompt included, and single steps against a mere reading of the weights."""
     _threads()
     ours, theirs = _pair(tmp_path)
+    embeddings = ours.backbone.embeddings.weight
+    weights = torch.cat([p.detach().flatten() for p in ours.parameters() if p is not embeddings])
     for batch in (1, 8):
         prompt = torch.randint(HYBRID.vocab_size, (batch, 64), generator=torch.Generator().manual_seed(0))
         options = {"max_new_tokens": 64, "min_new_tokens": 64, "do_sample": False, "pad_token_id": 1}
@@ -181,6 +184,17 @@ def bench_decoding(tmp_path: Path) -> None:
         }
         title = f"greedy decoding with a cache, batch {batch}, {HYBRID.num_params() / 1e6:.1f} M parameters; bar 5x"
         show(title, best_of(contenders, repeats=3), batch * 64, "tokens")
+        state = prefill(ours, prompt, room=1000)
+        steps = {
+            "step": lambda state=state, token=prompt[:, 0]: state.advance(ours, token),
+            "read": lambda: weights.dot(weights),
+        }
+        seconds = best_of(steps, repeats=200)
+        print(
+            f"  a step takes {1e3 * seconds['step']:.2f} ms, to read its weights ({weights.nbytes / 1e6:.0f} MB at "
+            f"{weights.nbytes / seconds['read'] / 1e9:.0f} GB/s) {1e3 * seconds['read']:.2f} ms: "
+            f"{100 * seconds['read'] / seconds['step']:.0f} % of what memory allows"
+        )
 
 
 def _naive(loss: str, hidden: Tensor, weight: Tensor, other: tuple[Tensor, ...]) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from model.generate import generate
+from model.generate import generate, prefill
 from model.hybrid import HybridLM
 from model.slicing import slice_model, sort_model, width_axes
 from tests.model.common import OWN, VARIANTS, shake
@@ -72,6 +72,19 @@ def test_cached_decoding_logits(pair):
             new = ids[:, t : t + 1]
             out = theirs(new, past_key_values=out.past_key_values, use_cache=True)
             assert relative_error(ours(new, cache=cache), out.logits) < TOLERANCE, t
+
+
+def test_stepwise_decoding_logits(pair):
+    """The path of generation, one call a token, behind a prefill."""
+    ours, theirs, _, _ = pair
+    ids = tokens(3, 30, seed=4)
+    state = prefill(ours, ids[:, :20])
+    with torch.no_grad():
+        out = theirs(ids[:, :20], use_cache=True)
+        for t in range(20, 30):
+            out = theirs(ids[:, t : t + 1], past_key_values=out.past_key_values, use_cache=True)
+            state.advance(ours, ids[:, t])
+            assert relative_error(state.logits_BV, out.logits[:, -1]) < TOLERANCE, t
 
 
 def test_greedy_generation(pair):
