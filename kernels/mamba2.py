@@ -15,7 +15,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import softplus
 
-from kernels import native
+from kernels import native, triton_support
 from kernels.conv1d import MOST_TAPS, causal_conv1d, conv_backward, conv_forward, final_conv_state
 from kernels.dispatch import Operation
 from kernels.rmsnorm import gated_rms_norm, norm_backward, norm_forward
@@ -81,6 +81,7 @@ def mamba2_mix(
 
 @MAMBA2.register("ref")
 @MAMBA2.register("torch")
+@MAMBA2.register("triton", **triton_support.REGISTRATION)
 def _mix_parts(zxBCdt_BLE, weights, settings, states, seq_idx_BL, backend):
     """The parts, one after the other, each by `backend`."""
     heads, channels = weights.A_log_H.shape[0], weights.conv_weight_CK.shape[0]

@@ -9,6 +9,7 @@ c chunks, Q positions of a chunk, R heads of a group (H = G * R, head h belongs 
 """
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -191,6 +192,30 @@ def _ssd_torch(x_BLHP, dt_BLH, A_H, B_BLGN, C_BLGN, D_H, initial_state_BHPN, seq
 @SSD.register("cpu", usable=native.usable, dtypes=native.DTYPES)
 def _ssd_cpu(*arguments):
     return scan(*arguments)
+
+
+def _has_mamba_ssm(device: torch.device) -> bool:
+    return triton_support.preferred(device) and find_spec("mamba_ssm") is not None
+
+
+@SSD.register("mamba_ssm", usable=_has_mamba_ssm, dtypes=(torch.float32, torch.bfloat16, torch.float16), mixed=True)
+def _ssd_mamba_ssm(x_BLHP, dt_BLH, A_H, B_BLGN, C_BLGN, D_H, initial_state_BHPN, seq_idx_BL, chunk_size):
+    from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined  # pyright: ignore[reportMissingImports]
+
+    if seq_idx_BL is not None:  # it takes the initial state for that of document 0
+        seq_idx_BL = (seq_idx_BL - seq_idx_BL[:, :1]).to(torch.int32)
+    return mamba_chunk_scan_combined(
+        x_BLHP,
+        dt_BLH,
+        A_H,
+        B_BLGN,
+        C_BLGN,
+        min(256, triton_support.padded(chunk_size, 16)),
+        D=D_H,
+        initial_states=initial_state_BHPN,
+        seq_idx=seq_idx_BL,
+        return_final_states=True,
+    )
 
 
 @SSD.register("triton", **triton_support.REGISTRATION)

@@ -196,5 +196,5 @@ def test_wrong_arguments_are_named():
         ssd(x, dt[:, :7], A, B, C)
     with pytest.raises(ValueError, match="4 heads do not divide into 3 groups"):
         ssd(x, dt, A, *(torch.zeros(1, 8, 3, 3) for _ in range(2)))
-    with pytest.raises(ValueError, match="unknown backend 'fast'; known: auto, ref, torch, cpu, triton"):
+    with pytest.raises(ValueError, match="unknown backend 'fast'; known: auto, ref, torch, cpu, mamba_ssm, triton"):
         ssd(x, dt, A, B, C, backend="fast")

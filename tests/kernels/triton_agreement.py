@@ -35,13 +35,14 @@ def agree(
     backend: str = "triton",
     reference: str = "ref",
     wanted: Sequence[int] | None = None,
+    single: Sequence[int] = (),
 ) -> None:
-    """Fails where `backend` on inputs of `dtype` is not the reference on the same numbers in float64, gradients in all
-    inputs (or those numbered `wanted`) included."""
+    """Fails where `backend` on inputs of `dtype` (those numbered `single` in float32) is not the reference on the same
+    numbers in float64, gradients in all inputs (or those numbered `wanted`) included."""
     wanted = range(len(inputs)) if wanted is None else wanted
-    rounded = [t.to(dtype) if t.is_floating_point() else t for t in inputs]
+    rounded = [t.to(torch.float32 if i in single else dtype) for i, t in enumerate(inputs)]
     actual = results(run, backend, rounded, wanted)
-    expected = results(run, reference, [t.double() if t.is_floating_point() else t for t in rounded], wanted)
+    expected = results(run, reference, [t.double() for t in rounded], wanted)
     for number, (a, e) in enumerate(zip(actual, expected, strict=True)):
         assert a.shape == e.shape
         error, size = (a.double() - e).norm().item(), e.norm().item()

