@@ -46,7 +46,7 @@ HYBRID = HybridConfig(
     n_groups=8,
     initializer_range=width_scaled_std(2048),
 )
-"""1.4 B parameters, shaped like Nemotron-H."""
+"""1.5 B parameters, shaped like Nemotron-H."""
 
 
 def gpu_seconds(contenders: Mapping[str, Callable[[], object]], repeats: int = 10) -> dict[str, float]:
