@@ -102,8 +102,10 @@ def student_config(teacher: HybridConfig, student: Student) -> tuple[HybridConfi
     return replace(narrow, pattern="".join(narrow.pattern[index] for index in kept)), not certain
 
 
-def render(recipe: Recipe, *, tflops: float, mfu: float) -> str:
-    """The plan as text."""
+def render(recipe: Recipe, *, tflops: float, mfu: float, processes: int = 8) -> str:
+    """The plan as text; memory is that of the teacher's run on so many GPUs."""
+    from ops.train.plan import render as memory_lines
+
     rows = plan(recipe)
     lines = [f"{recipe.name}: {recipe.description}", ""]
     lines.append(
@@ -125,6 +127,9 @@ def render(recipe: Recipe, *, tflops: float, mfu: float) -> str:
         f"{amount(STATE_BYTES_PER_PARAM * vocabulary)}B of state for each checkpoint of the largest run under way.",
         f"Data: {len(recipe.crawls)} crawls x {recipe.num_buckets} buckets, source {type(recipe.source).__name__}.",
     ]
+    if isinstance(recipe.teacher, TrainConfig):
+        lines += ["", f"Teacher, {recipe.teacher.micro_batch_size or 'all'} sequences of a process at a time:"]
+        lines += memory_lines(recipe.teacher, recipe.teacher.model, processes=processes)
     return "\n".join(lines)
 
 
@@ -141,10 +146,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--recipe", choices=sorted(RECIPES), help="default: the recipe of the settings")
     parser.add_argument("--tflops", type=float, default=H100_BF16_TFLOPS, help="peak of one GPU, in TFLOP/s")
     parser.add_argument("--mfu", type=float, default=0.4, help="share of the peak that training reaches")
+    parser.add_argument("--processes", type=int, default=8, help="GPUs that the teacher's run is shared by")
     arguments = parser.parse_args(argv)
     try:
         recipe = RECIPES[arguments.recipe]() if arguments.recipe else load_settings().recipe
-        print(render(recipe, tflops=arguments.tflops, mfu=arguments.mfu))
+        print(render(recipe, tflops=arguments.tflops, mfu=arguments.mfu, processes=arguments.processes))
     except StillhouseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

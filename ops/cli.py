@@ -15,27 +15,41 @@ import typing
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ops.atomic import read_json
 from ops.errors import StillhouseError
 from ops.identity import decode, encode
-from ops.stage import Execution
+from ops.stage import Execution, Parallel
 
 
 def stage_main(
-    package: str, config_class: type, *, input_names: Sequence[str] | None, argv: Sequence[str] | None = None
+    package: str,
+    config_class: type,
+    *,
+    input_names: Sequence[str] | None,
+    argv: Sequence[str] | None = None,
+    planned: bool = False,
 ) -> int:
     """Run the stage `package` (such as `ops.extract`, with `run` in its module `run`) as a command.
 
-    `input_names` are the inputs it takes, None for any. Prints the result as JSON. Exits 1 with the message alone for
-    errors a user can act on, or for a failed check.
+    `input_names` are the inputs it takes, None for any. `planned`: with `--plan` nothing runs, and what `describe` in
+    its module `plan` says of the config and the number of processes is printed. Prints the result as JSON. Exits 1 with
+    the message alone for errors a user can act on, or for a failed check.
     """
     parser = _parser(package, config_class, input_names)
+    if planned:
+        parser.add_argument("--plan", action="store_true", help="say what it would take on --num-processes, and end")
     arguments = parser.parse_args(argv)
+    plans = planned and arguments.plan
+    if arguments.out is None and not plans:
+        parser.error("the following arguments are required: --out")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         config = decode(config_class, _config_data(config_class, arguments))
+        if plans:
+            print(importlib.import_module(f"{package}.plan").describe(config, processes=arguments.num_processes))
+            return 0
         inputs: dict[str, list[Path]] = defaultdict(list)
         for name, path in arguments.input:
             inputs[name].append(path)
@@ -47,6 +61,8 @@ def stage_main(
             threads=arguments.threads,
             source=arguments.read_from,
             endpoint_url=arguments.endpoint_url,
+            parallel=arguments.parallel,
+            keep_states=arguments.keep_states,
         )
         result = run(config, inputs, arguments.out, execution)
     except StillhouseError as error:
@@ -83,14 +99,16 @@ def _parser(package: str, config_class: type, input_names: Sequence[str] | None)
         )
     else:
         parser.set_defaults(input=[])
-    parser.add_argument(
-        "--out", required=True, type=Path, help="directory of the result; partial work there is resumed"
-    )
+    parser.add_argument("--out", type=Path, help="directory of the result; partial work there is resumed")
     parser.add_argument("--config", type=Path, help="JSON file with the config")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--num-processes", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--read-from", metavar="PLACE", help="folder or URL of what the stage reads beside its inputs")
+    parser.add_argument(
+        "--parallel", choices=get_args(Parallel), default="ddp", help="training under torchrun: whole models or shares"
+    )
+    parser.add_argument("--keep-states", type=int, default=2, help="states of a training run to keep")
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server that is not AWS")
     group = parser.add_argument_group(f"{config_class.__name__} (what the result depends on)")
     for name, kind, default in _flags(config_class):
