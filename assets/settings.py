@@ -27,6 +27,8 @@
 | STILLHOUSE_THREADS | threads of a training process | number of cores |
 | STILLHOUSE_LAUNCH | heavy stages: `inprocess`, `subprocess` or `torchrun` | `subprocess` |
 | STILLHOUSE_NPROC | processes per node under torchrun | 1 |
+| STILLHOUSE_PARALLEL | training under torchrun: `ddp`, whole models; `fsdp`, each process its rows of one | `ddp` |
+| STILLHOUSE_KEEP_STATES | states of a training run that are kept to go on from | 2 |
 """
 
 import os
@@ -42,7 +44,7 @@ from ops.errors import InputError
 from ops.quality.config import QualityConfig
 from ops.score.config import Classifier
 from ops.settings import open_store
-from ops.stage import Execution
+from ops.stage import Execution, Parallel
 from ops.takedowns import read_takedowns
 
 LaunchMode = Literal["inprocess", "subprocess", "torchrun"]
@@ -67,6 +69,8 @@ class Settings:
     launch: LaunchMode = "subprocess"
     nproc: int = 1
     endpoint_url: str | None = None
+    parallel: Parallel = "ddp"
+    keep_states: int = 2
 
     def execution(self, source: str | None) -> Execution:
         """How a stage runs here; `source` is the kind of thing it reads outside the store."""
@@ -76,6 +80,8 @@ class Settings:
             threads=self.threads,
             source=self.sources.get(source) if source else None,
             endpoint_url=self.endpoint_url,
+            parallel=self.parallel,
+            keep_states=self.keep_states,
         )
 
 
@@ -135,6 +141,9 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
     launch = env.get("STILLHOUSE_LAUNCH") or "subprocess"
     if launch not in get_args(LaunchMode):
         raise InputError(f"STILLHOUSE_LAUNCH: {launch!r} is not one of {list(get_args(LaunchMode))}")
+    parallel = env.get("STILLHOUSE_PARALLEL") or "ddp"
+    if parallel not in get_args(Parallel):
+        raise InputError(f"STILLHOUSE_PARALLEL: {parallel!r} is not one of {list(get_args(Parallel))}")
     return Settings(
         recipe=recipe,
         sources=sources,
@@ -145,6 +154,8 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
         launch=launch,  # type: ignore[arg-type]
         nproc=_count(env, "STILLHOUSE_NPROC", 1),
         endpoint_url=env.get("STILLHOUSE_S3_ENDPOINT"),
+        parallel=parallel,  # type: ignore[arg-type]
+        keep_states=_count(env, "STILLHOUSE_KEEP_STATES", 2),
     )
 
 

@@ -12,10 +12,11 @@ A stage is a function `run(config, inputs, out, execution) -> StageResult`:
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ops.errors import InputError
 
+Parallel = Literal["ddp", "fsdp"]
 Inputs = Mapping[str, Sequence[Path]]
 
 
@@ -32,6 +33,9 @@ class Execution:
 
     endpoint_url: str | None = None
     """S3 endpoint for sources that are read over S3 (None: the default of the credentials)."""
+
+    parallel: Parallel = "ddp"
+    """How the processes of a training run under torchrun share it: each holds the whole model, or its rows of it."""
 
     keep_states: int = 2
     """States of a training run that are kept to go on from, the newest ones."""

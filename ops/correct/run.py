@@ -13,7 +13,7 @@ from ops.train.loop import Run, deterministic, fit
 from ops.train.objective import CrossEntropy
 from ops.train.result import check_can_sample, checkpoint_files, digests, finish, finished, improved, load_model
 from ops.train.run import check_phases, make_validation, open_data, progress, read_batch
-from ops.train.vocabulary import FILE, check_same_size
+from ops.train.vocabulary import FILE, check_same_size, tokenizer_files
 
 
 def run(config: CorrectConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
@@ -35,10 +35,13 @@ def run(config: CorrectConfig, inputs: Inputs, out: Path, execution: Execution) 
     data, vocabulary = open_data(inputs)
     check_can_sample(config)
     check_phases(data, training_set, {config.phase: config.num_steps})
-    with deterministic(threads=execution.threads, device=execution.device), world(execution.device) as here:
-        if (result := finished(out, identity=identity)) is not None:
+    with (
+        deterministic(threads=execution.threads, device=execution.device),
+        world(execution.device, parallel=execution.parallel) as here,
+    ):
+        if (result := finished(out, identity=identity, writes=here.writes)) is not None:
             return result
-        teacher = load_model(teacher_path, here.device)
+        teacher = load_model(teacher_path, here.loading)
         check_same_size(teacher=teacher.config.vocab_size, tokenizer=vocabulary.size, training_set=data.vocab_size)
         depths = max(config.mtp_depths, teacher.config.num_nextn_predict_layers)
 
@@ -53,6 +56,8 @@ def run(config: CorrectConfig, inputs: Inputs, out: Path, execution: Execution) 
             validate=make_validation(config, data, training_set, vocabulary, here).measure,
             out=out,
             world=here,
+            tokenizer_files=tokenizer_files(tokenizer),
+            keep_states=execution.keep_states,
             on_metrics=execution.on_metrics,
             track=progress("correct", here),
         )

@@ -18,6 +18,7 @@ from ops.train.distributed import world
 from ops.train.loop import Run, deterministic, fit
 from ops.train.result import check_can_sample, checkpoint_files, digests, finish, finished, improved, load_model
 from ops.train.run import check_phases, make_validation, open_data, progress, read_batch
+from ops.train.sharding import shard_teacher
 from ops.train.vocabulary import FILE, check_same_size, tokenizer_files
 
 
@@ -50,10 +51,13 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
     check_can_sample(config)
     check_phases(data, training_set, {config.phase: config.num_steps})
 
-    with deterministic(threads=execution.threads, device=execution.device), world(execution.device) as here:
+    with (
+        deterministic(threads=execution.threads, device=execution.device),
+        world(execution.device, parallel=execution.parallel) as here,
+    ):
         if (result := finished(out, identity=identity, writes=here.writes)) is not None:
             return result
-        student, teacher = load_model(student_path, here.device), load_model(teacher_path, here.device)
+        student, teacher = load_model(student_path, here.loading), load_model(teacher_path, here.loading)
         check_same_size(
             student=student.config.vocab_size,
             teacher=teacher.config.vocab_size,
@@ -66,6 +70,8 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
                 f"{student.config.num_nextn_predict_layers}: the others would learn nothing"
             )
         teacher.requires_grad_(False)
+        if here.sharded:
+            shard_teacher(teacher, here)
         validation = make_validation(config, data, training_set, vocabulary, here)
 
         def batches(step: int) -> Batch:

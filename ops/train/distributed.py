@@ -1,7 +1,8 @@
 """Data parallelism: the processes that `torchrun` started, or one.
 
-Every process holds the whole model, reads its own sequences of each batch, and averages gradients with the others
-(DistributedDataParallel). Process 0 alone writes.
+Every process reads its own sequences of each batch and averages gradients with the others. It holds the whole model
+(DistributedDataParallel), or its share of it (see ops.train.sharding). Process 0 writes, and the others their shares of
+a state.
 """
 
 import os
@@ -9,10 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import get_args
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from ops.errors import InputError
+from ops.stage import Parallel
 
 TIMEOUT = timedelta(minutes=30)
 
@@ -24,6 +29,18 @@ class World:
     device: torch.device
     rank: int = 0
     size: int = 1
+    sharded: bool = False
+    """Whether each process holds its rows of the weights alone."""
+
+    @property
+    def shards(self) -> int:
+        """Parts that the weights lie in."""
+        return self.size if self.sharded else 1
+
+    @property
+    def loading(self) -> torch.device:
+        """Where a whole network is made: on the device, or beside it when it is to be sharded."""
+        return torch.device("cpu") if self.sharded else self.device
 
     @property
     def writes(self) -> bool:
@@ -35,18 +52,34 @@ class World:
             dist.all_reduce(values)
         return values
 
+    def decided(self, choice: bool) -> bool:
+        """What process 0 chose."""
+        if self.size == 1:
+            return choice
+        chosen = torch.tensor(int(choice), device=self.device)
+        dist.broadcast(chosen, src=0)
+        return bool(chosen)
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.size > 1:
             dist.barrier()
 
 
+ALONE = World(device=torch.device("cpu"))
+
+
 @contextmanager
-def world(device: str) -> Iterator[World]:
+def world(device: str, *, parallel: Parallel = "ddp") -> Iterator[World]:
     """The processes of this run, from the environment that `torchrun` sets (WORLD_SIZE, RANK, LOCAL_RANK, ...).
 
-    gloo on CPU, nccl on CUDA, where each process takes the GPU of its local rank.
+    gloo on CPU, nccl on CUDA, where each process takes the GPU of its local rank. One process shards nothing.
+
+    Raises:
+        InputError: for an unknown kind of parallelism.
     """
+    if parallel not in get_args(Parallel):
+        raise InputError(f"parallel: {parallel!r} is not one of {list(get_args(Parallel))}")
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World(device=torch.device(device))
@@ -57,6 +90,6 @@ def world(device: str) -> Iterator[World]:
         torch.cuda.set_device(chosen)
     dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT)
     try:
-        yield World(rank=dist.get_rank(), size=size, device=chosen)
+        yield World(rank=dist.get_rank(), size=size, device=chosen, sharded=parallel == "fsdp")
     finally:
         dist.destroy_process_group()

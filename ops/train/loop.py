@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from model.hybrid import HybridLM
 from model.moe import counting
@@ -33,6 +32,7 @@ from ops.train.metrics import METRICS, SPEED, MetricsLog
 from ops.train.objective import Objective
 from ops.train.optimizer import AdamW
 from ops.train.schedule import learning_rate
+from ops.train.sharding import gathered, reshard, shard
 from ops.train.state import KEPT, newest_state, restore, save_state, sweep_states
 
 SAVE_EVERY_S = 30.0
@@ -64,7 +64,7 @@ class Run:
     out: Path
     world: World
     tokenizer_files: Sequence[Path] = ()
-    """Go with every checkpoint."""
+    """Go with every checkpoint that is kept on the way."""
 
     keep_states: int = KEPT
     """States that are kept to go on from."""
@@ -104,6 +104,8 @@ def fit(run: Run) -> None:
         NonFiniteError: when loss or gradient is not finite, before the update; names step and documents.
     """
     config, world, model = run.config, run.world, run.objective.model
+    if world.sharded:
+        shard(run.objective, world)
     optimizer = AdamW(model, config.optimizer)
     if world.writes:
         sweep_states(run.out)
@@ -112,21 +114,22 @@ def fit(run: Run) -> None:
     world.barrier()  # nobody writes before everybody has looked
     first = 0
     if state is not None:
-        restore(state, model=model, optimizer=optimizer)
+        restore(state, model=model, optimizer=optimizer, world=world)
         first = state.step
     if world.writes:
         sweep_kept(run.out, after=first)
     log = MetricsLog(run.out / METRICS, size=state.notes["metrics_bytes"] if state else 0) if world.writes else None
     model.backbone.activation_checkpointing = config.activation_checkpointing
     objective: nn.Module = run.objective
-    if world.size > 1:
+    if world.size > 1 and not world.sharded:
         objective = DistributedDataParallel(run.objective, broadcast_buffers=False)
     meter = _Meter(run, first)
 
     def validated(step: int) -> None:
         started = time.perf_counter()
         with run.precision():
-            measured = run.validate(model)
+            measured = run.objective.measured(run.validate)
+        reshard(run.objective)
         if not math.isfinite(measured["loss"]):
             raise NonFiniteError(f"after step {step}: the validation loss is {measured['loss']}")
         if log is not None:
@@ -145,11 +148,16 @@ def fit(run: Run) -> None:
             meter.count(row, last=last)
             if done % config.validate_every_steps == 0 or last:
                 validated(done)
-            if world.writes and config.keep_every_steps and done % config.keep_every_steps == 0 and not last:
-                files = run.tokenizer_files
-                keep_weights(model, run.out, done, tokenizer_files=files, last=config.keep_last)
-            if log is not None and (last or time.perf_counter() - saved_at >= SAVE_EVERY_S):
-                notes = {"metrics_bytes": log.sync()}
+            if config.keep_every_steps and done % config.keep_every_steps == 0 and not last:
+                whole = gathered(model, world)
+                if world.writes and whole is not None:
+                    files = run.tokenizer_files
+                    keep_weights(whole, run.out, done, tokenizer_files=files, last=config.keep_last)
+            due = last or time.perf_counter() - saved_at >= SAVE_EVERY_S
+            if world.sharded:
+                due = world.decided(due)
+            if due and (log is not None or world.sharded):
+                notes = {} if log is None else {"metrics_bytes": log.sync()}
                 save_state(
                     run.out,
                     identity=run.identity,
@@ -157,6 +165,7 @@ def fit(run: Run) -> None:
                     optimizer=optimizer,
                     notes=notes,
                     keep=run.keep_states,
+                    world=world,
                 )
                 saved_at = time.perf_counter()
     finally:
@@ -191,18 +200,15 @@ def _update(run: Run, objective: nn.Module, optimizer: AdamW, step: int) -> dict
             with objective.no_sync() if more else nullcontext():  # type: ignore[union-attr]
                 with run.precision():
                     total, reported = objective(input_ids, labels, seq_idx, **of_part)
-                # DistributedDataParallel averages over processes, hence the factor.
+                # Gradients are averaged over processes, hence the factor.
                 (total * (world.size / labelled)).backward()
             loss += reported.double()
-    gradients = [p.grad for p in run.objective.model.parameters() if p.grad is not None]
-    norm = get_total_norm(gradients)
-    mean_loss, grad_norm = float(world.sum(loss)) / labelled, float(norm)
+    mean_loss, grad_norm = float(world.sum(loss)) / labelled, optimizer.clip(world)
     if not (math.isfinite(mean_loss) and math.isfinite(grad_norm)):
         raise NonFiniteError(
             f"step {step}: the loss is {mean_loss}, the gradient norm {grad_norm}; nothing was updated. "
             f"Documents of the batch: {_named(batch)}"
         )
-    clip_grads_with_norm_(run.objective.model.parameters(), config.optimizer.clip_norm, norm)
     lr = learning_rate(config.optimizer, config.schedule, step=step, num_steps=config.num_steps)
     optimizer.update(lr)
     shares = balance(run.objective.model, counts, rate=config.router_bias_rate, world=world)

@@ -3,6 +3,9 @@
 Shape suffixes: B batch, L length, D model width, V vocabulary, T = B * L tokens.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -11,6 +14,8 @@ from kernels.linear_loss import CHUNK_LOGITS, linear_cross_entropy
 from kernels.softcap import softcap
 from model.hybrid import HybridLM
 from ops.data.token_data import IGNORED
+
+T = TypeVar("T")
 
 
 class Objective(nn.Module):
@@ -25,6 +30,10 @@ class Objective(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """(what to differentiate, what to report), each a sum over the labelled tokens; `more` is that of the batch."""
         raise NotImplementedError
+
+    def measured(self, measure: Callable[[HybridLM], T]) -> T:
+        """What `measure` finds of the network, whose weights are whole while it looks."""
+        return measure(self.model)
 
 
 class CrossEntropy(Objective):

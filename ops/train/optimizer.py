@@ -6,8 +6,11 @@ The update itself is torch's fused kernel. `torch.optim.AdamW` around it is left
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from ops.train.config import AdamWConfig
+from ops.train.distributed import World
+from ops.train.sharding import local
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -46,15 +49,15 @@ class AdamW:
         config = self.config
         for decaying in (True, False):
             names = [name for name, parameter in self.parameters.items() if decays(parameter) is decaying]
-            gradients = [gradient for name in names if (gradient := self.parameters[name].grad) is not None]
+            gradients = [local(gradient) for name in names if (gradient := self.parameters[name].grad) is not None]
             if len(gradients) != len(names):
                 raise ValueError("a parameter has no gradient: every parameter must take part in the loss")
             steps = [torch.tensor(float(self.step), device=self.parameters[name].device) for name in names]
             torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
-                [self.parameters[name].detach() for name in names],
+                [local(self.parameters[name].detach()) for name in names],
                 gradients,
-                [self._moments["exp_avg"][name] for name in names],
-                [self._moments["exp_avg_sq"][name] for name in names],
+                [local(self._moments["exp_avg"][name]) for name in names],
+                [local(self._moments["exp_avg_sq"][name]) for name in names],
                 [],
                 steps,
                 lr=lr,
@@ -66,6 +69,19 @@ class AdamW:
                 maximize=False,
             )
 
+    @torch.no_grad()
+    def clip(self, world: World) -> float:
+        """Scale the gradients down to the L2 norm `clip_norm` where theirs, over all parameters of all shares, is above
+        it, and if it is finite; returns their norm."""
+        gradients = [local(p.grad) for p in self.parameters.values() if p.grad is not None]
+        norm = get_total_norm(gradients)
+        if world.sharded:
+            norm = world.sum(norm.square()).sqrt()
+        if bool(norm.isfinite()):
+            scale = (self.config.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+            torch._foreach_mul_(gradients, scale)
+        return float(norm)
+
     def clear_gradients(self) -> None:
         """Forget the gradients."""
         for parameter in self.parameters.values():
@@ -74,18 +90,3 @@ class AdamW:
     def tensors(self) -> dict[str, Tensor]:
         """The moments of every parameter as `exp_avg.<name>` and `exp_avg_sq.<name>`."""
         return {f"{moment}.{name}": tensor for moment in MOMENTS for name, tensor in self._moments[moment].items()}
-
-    @torch.no_grad()
-    def restore(self, tensors: dict[str, Tensor], *, step: int) -> None:
-        """Put moments back as they were after `step` updates.
-
-        Raises ValueError where names or shapes do not fit.
-        """
-        own = self.tensors()
-        if tensors.keys() != own.keys():
-            raise ValueError(f"its tensors are not those of the network: {sorted(tensors.keys() ^ own.keys())}")
-        for name, tensor in own.items():
-            if tensors[name].shape != tensor.shape:
-                raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}")
-            tensor.copy_(tensors[name])
-        self.step = step

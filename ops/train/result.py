@@ -22,8 +22,9 @@ from ops.stage import Check, StageResult
 from ops.train.config import RunConfig
 from ops.train.loop import Run
 from ops.train.metrics import CURVE, METRICS, SPEED, curve, read_metrics
+from ops.train.sharding import gathered
 from ops.train.state import remove_states
-from ops.train.vocabulary import FILE
+from ops.train.vocabulary import FILE, tokenizer_files
 
 RESULT = "result.json"
 
@@ -57,10 +58,11 @@ def finish(
 
     `checks` is given the first and the last validation of the run, `summary` is added to that of the result.
     """
-    out, config, model = run.out, run.config, run.objective.model
-    if run.world.writes:
+    out, config = run.out, run.config
+    model = gathered(run.objective.model, run.world)
+    if run.world.writes and model is not None:
         sweep(out)
-        save_checkpoint(model, out, tokenizer_files=run.tokenizer_files)
+        save_checkpoint(model, out, tokenizer_files=tokenizer_files(tokenizer))
         points = curve(list(read_metrics(out / METRICS)))
         write_json(out / CURVE, points)
         tokens = config.num_steps * config.tokens_per_step

@@ -45,11 +45,14 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) ->
     switch = phase2_start(config)
     check_phases(data, training_set, {1: switch, 2: config.num_steps - switch})
 
-    with deterministic(threads=execution.threads, device=execution.device), world(execution.device) as here:
+    with (
+        deterministic(threads=execution.threads, device=execution.device),
+        world(execution.device, parallel=execution.parallel) as here,
+    ):
         if (result := finished(out, identity=identity, writes=here.writes)) is not None:
             return result
         validation = make_validation(config, data, training_set, vocabulary, here)
-        model = HybridLM.create(config.model, seed=config.seed, device=here.device)
+        model = HybridLM.create(config.model, seed=config.seed, device=here.loading)
 
         def batches(step: int) -> Batch:
             phase, start = (1, 0) if step < switch else (2, switch)

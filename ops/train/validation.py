@@ -48,6 +48,13 @@ class Validation:
             for batch in self._batches
         ]
 
+    def _own(self) -> range:
+        """Numbers of this process's batches. Processes that gather weights together go through equally many: a number
+        behind the last stands for a batch of which nothing counts."""
+        size, count = self._world.size, len(self._batches)
+        end = -(-count // size) * size if self._world.sharded else count
+        return range(self._world.rank, end, size)
+
     def unigram_loss(self) -> float:
         """Entropy of the labels' own distribution in nats: no model that ignores context can do better here."""
         labels = np.concatenate([batch.labels[batch.labels != IGNORED] for batch in self._batches])
@@ -61,15 +68,16 @@ class Validation:
         device = self._world.device
         sums = torch.zeros(3, len(self.sources), dtype=torch.float64, device=device)  # nats, tokens, bytes
         kl = torch.zeros((), dtype=torch.float64, device=device)
-        for index in range(self._world.rank, len(self._batches), self._world.size):
-            batch = self._batches[index]
-            counted = torch.from_numpy((batch.labels != IGNORED).ravel()).to(device)
+        for index in self._own():
+            live = index < len(self._batches)
+            batch = self._batches[index if live else 0]
+            counted = torch.from_numpy((batch.labels != IGNORED).ravel() & live).to(device)
             input_ids_BL, seq_idx_BL = (torch.from_numpy(a).to(device) for a in (batch.input_ids, batch.seq_idx))
             labels_T = torch.from_numpy(batch.labels.ravel()).to(device)[counted]
             hidden_TD = model.hidden_states(input_ids_BL, seq_idx_BL=seq_idx_BL).flatten(0, 1)[counted]
             with loss_precision():
                 losses_T = linear_token_losses(hidden_TD, model.lm_head.weight, labels_T, cap=_cap(model)).double()
-            source_T = torch.from_numpy(self._source_numbers[index]).to(device)[counted]
+            source_T = torch.from_numpy(self._source_numbers[index if live else 0]).to(device)[counted]
             bytes_T = torch.from_numpy(self._token_bytes).to(device)[labels_T].double()
             for row, values_T in enumerate((losses_T, torch.ones_like(losses_T), bytes_T)):
                 sums[row].index_add_(0, source_T, values_T)
