@@ -166,12 +166,14 @@ class FakeVllm(ModuleType):
 
         self.LLM = LLM
         self.SamplingParams = lambda logprob_token_ids=(), **options: SimpleNamespace(logprobs=logprob_token_ids)
-        self.platforms = SimpleNamespace(current_platform=SimpleNamespace(is_cpu=lambda: True))
 
 
 def test_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeVllm()
     monkeypatch.setitem(sys.modules, "vllm", fake)
+    platforms = ModuleType("vllm.platforms")
+    monkeypatch.setattr(platforms, "current_platform", SimpleNamespace(is_cpu=lambda: True), raising=False)
+    monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
     monkeypatch.setattr("ops.clean.engines.offline_vllm.BATCH", 4)
     config = replace(CONFIG, engine="vllm", dtype="bfloat16", sampling=Sampling(seed=7))
     engine = make_engine(config, Execution(source=str(tmp_path)))

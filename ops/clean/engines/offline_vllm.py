@@ -23,19 +23,19 @@ class OfflineVllm:
         """
         try:
             import vllm  # pyright: ignore[reportMissingImports]
+            from vllm.platforms import current_platform  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise InputError(f"engine 'vllm' needs the extra `serve` or `serve-cpu`: {error}") from error
         if not Path(folder).is_dir():
             raise InputError(f"{folder}: no such folder")
         self._config = config
         self._vllm = vllm
-        on_cpu = vllm.platforms.current_platform.is_cpu()
         self._llm: Any = vllm.LLM(
             model=folder,
             dtype=config.dtype,
             seed=config.sampling.seed,
             trust_remote_code=False,
-            enforce_eager=on_cpu,  # compiling takes minutes there
+            enforce_eager=current_platform.is_cpu(),  # compiling takes minutes there
         )
         self._tokenizer: Any = self._llm.get_tokenizer()
         self._length = int(self._llm.llm_engine.model_config.max_model_len)
