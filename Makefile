@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DATATROVE := .venv-datatrove
 EXTRAS ?= dev
 SERVE := .venv-serve
 # A GPU machine leaves the CPU pins out: `make demo CONSTRAINTS=`.
@@ -60,7 +61,13 @@ format: setup  ## ruff's formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup  ## speed, side by side with peers
+# datatrove pins an old trafilatura: it has an environment of its own. spaCy cuts its English words.
+$(DATATROVE)/.ready: $(VENV)/.ready
+	$(PYTHON) -m venv --clear $(DATATROVE)
+	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" VIRTUAL_ENV=$(DATATROVE) $(BIN)/uv pip install --quiet 'datatrove[processing,io]==0.10.1' 'spacy>=3.8,<4'
+	touch $@
+
+bench: setup $(DATATROVE)/.ready  ## speed, side by side with peers
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet $(CONSTRAINTS) -e '.[peers]'
 	$(BIN)/python -m pytest tests/benchmarks -n 0 --timeout 0 -s -o python_files=bench_*.py -o python_functions=bench_*
 
@@ -69,4 +76,4 @@ fuzz: setup  ## extraction on pages nobody wrote
 	$(BIN)/python -m tests.fuzz.extract --seconds 120
 
 clean:  ## remove the environments and the state of Dagster; the store stays
-	rm -rf $(VENV) $(SERVE) .dagster
+	rm -rf $(VENV) $(SERVE) $(DATATROVE) .dagster

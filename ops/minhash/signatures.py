@@ -1,6 +1,6 @@
 """MinHash band keys, and the rows that hold them.
 
-Shape suffixes: D documents, S shingles of all documents together, B bands, R rows of a band.
+Shape suffixes: D documents, S shingles of all documents together, H hash functions, B bands, R rows of a band.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def band_keys(shingles: Sequence[U32], config: MinHashConfig) -> U64:
     num_hashes = config.num_bands * config.rows_per_band
     multiplier = random_u64(num_hashes, seed=2 * config.seed + 1) | np.uint64(1)
     offset = random_u64(num_hashes, seed=2 * config.seed + 2)
-    min_DH = np.full((len(shingles), num_hashes), np.iinfo(np.uint64).max, dtype=np.uint64)
+    min_HD = np.full((num_hashes, len(shingles)), np.iinfo(np.uint64).max, dtype=np.uint64)
     for first, last in _runs([len(items) for items in shingles]):
         filled = [index for index in range(first, last) if len(shingles[index])]
         if not filled:
@@ -48,11 +48,13 @@ def band_keys(shingles: Sequence[U32], config: MinHashConfig) -> U64:
         value_S = mix(np.concatenate([shingles[index] for index in filled]))
         starts = np.cumsum([0, *(len(shingles[index]) for index in filled[:-1])])
         work_S = np.empty_like(value_S)
+        least_HD = np.empty((num_hashes, len(filled)), dtype=np.uint64)
         for position in range(num_hashes):
             np.multiply(value_S, multiplier[position], out=work_S)
             work_S += offset[position]
-            min_DH[filled, position] = np.minimum.reduceat(work_S, starts)
-    min_DBR = min_DH.reshape(len(shingles), config.num_bands, config.rows_per_band)
+            np.minimum.reduceat(work_S, starts, out=least_HD[position])
+        min_HD[:, filled] = least_HD
+    min_DBR = np.ascontiguousarray(min_HD.T).reshape(len(shingles), config.num_bands, config.rows_per_band)
     key_DB = np.zeros(min_DBR.shape[:2], dtype=np.uint64)
     for row in range(config.rows_per_band):
         key_DB = mix(key_DB + min_DBR[:, :, row])
