@@ -190,7 +190,7 @@ def execute_many(
     store: Store, requests: Sequence[Request], execution: Execution, *, num_processes: int = 1
 ) -> Iterator[Outcome]:
     """`execute` each request; outcomes in order. What is not in the store yet is made by up to `num_processes` at a
-    time, each in a process of its own."""
+    time, each in a process of its own; where there are fewer, each is given a share of the processes."""
     found = [find(store, request, execution) for request in requests]
     missing = [request for request, record in zip(requests, found, strict=True) if record is None]
     with _executor(store, missing, execution, min(num_processes, len(missing))) as made:
@@ -205,7 +205,8 @@ def _executor(
     if num_processes <= 1:
         yield (execute(store, request, execution) for request in requests)
         return
-    quiet = dataclasses.replace(execution, on_metrics=None)
+    share = max(1, execution.num_processes // num_processes)
+    quiet = dataclasses.replace(execution, on_metrics=None, num_processes=share)
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(max_workers=num_processes, mp_context=context) as pool:
         try:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 
 from ops.atomic import atomic_path, read_json, write_json
 from ops.errors import InputError
-from ops.progress import track
+from ops.pool import each_part
 from ops.schema import DROPPED
 
 Row = dict[str, Any]
@@ -129,41 +130,62 @@ def mark_path(out: Path, name: str) -> Path:
     return out / "marks" / f"{name}.json"
 
 
+Transform = Callable[[list[Row]], Batch]
+
+
 def run_parts(
     source: Path,
     out: Path,
     schema: pa.Schema,
-    transform: Callable[[list[Row]], Batch],
+    transform: Transform,
     *,
     stage: str,
     columns: list[str] | None = None,
     batch_rows: int = BATCH_ROWS,
+    num_processes: int = 1,
 ) -> Totals:
     """Turn every part of `source` into the part of the same name in `out`, skipping those that have a mark.
 
-    `transform` gets the rows of a batch in order and must keep or drop every one of them.
+    `transform` gets the rows of a batch in order and must keep or drop every one of them. For several processes it
+    must be picklable.
 
     Raises:
         InputError: when a source part cannot be read, or `transform` lost or invented a row (names the part).
     """
     names = [path.stem for path in part_paths(source)]
-    for name in track(names, description=stage, unit="part"):
-        if mark_path(out, name).exists():
-            continue
-
-        def batches(name: str = name) -> Iterator[Batch]:
-            path = source / f"{name}.parquet"
-            for rows in read_rows(path, columns=columns, batch_rows=batch_rows):
-                batch = transform(rows)
-                if len(batch.kept) + len(batch.dropped) != len(rows):
-                    raise InputError(
-                        f"{path}: stage {stage!r} was given {len(rows)} rows, "
-                        f"kept {len(batch.kept)} and dropped {len(batch.dropped)}"
-                    )
-                yield batch
-
-        write_part(out, name, schema, batches(), stage=stage)
+    work = partial(_make_part, source, out, schema, transform, stage, columns, batch_rows)
+    each_part(unfinished(out, names), work, description=stage, num_processes=num_processes)
     return totals(out, names)
+
+
+def unfinished(out: Path, names: Sequence[str]) -> list[str]:
+    """Those of the named parts that have no mark."""
+    return [name for name in names if not mark_path(out, name).exists()]
+
+
+def _make_part(
+    source: Path,
+    out: Path,
+    schema: pa.Schema,
+    transform: Transform,
+    stage: str,
+    columns: list[str] | None,
+    batch_rows: int,
+    name: str,
+) -> None:
+    path = source / f"{name}.parquet"
+
+    def batches() -> Iterator[Batch]:
+        for rows in read_rows(path, columns=columns, batch_rows=batch_rows):
+            batch = transform(rows)
+            if len(batch.kept) + len(batch.dropped) != len(rows):
+                raise InputError(
+                    f"{path}: stage {stage!r} was given {len(rows)} rows, "
+                    f"kept {len(batch.kept)} and dropped {len(batch.dropped)}"
+                )
+            yield batch
+
+    write_part(out, name, schema, batches(), stage=stage)
 
 
 def totals(out: Path, names: Sequence[str]) -> Totals:

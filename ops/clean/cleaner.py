@@ -60,18 +60,21 @@ def clean_documents(
     counts: Counter[str] | None = None,
     *,
     max_moved: float = 0.0,
+    documents: Sequence[ProtectedDocument] | None = None,
 ) -> list[Outcome]:
     """Clean documents under the contract.
 
-    `rows` have `doc_id`, `title`, `text` and `formulas` (as in `ops.schema.DOCUMENTS`). Where the cleaner fails or its
-    verdict breaks the contract, the fallback's verdict is used and the reason is counted in `counts`.
+    `rows` have `doc_id`, `title`, `text` and `formulas` (as in `ops.schema.DOCUMENTS`); `documents` are they protected,
+    where that is done already. Where the cleaner fails or its verdict breaks the contract, the fallback's verdict is
+    used and the reason is counted in `counts`.
 
     Raises:
         FormulaMismatch: when a row's formulas are not at their offsets.
         ContractViolation: when the fallback breaks the contract: a defect of this program.
     """
     counts = Counter() if counts is None else counts
-    documents = [protect(row["doc_id"], row["title"], row["text"], row["formulas"]) for row in rows]
+    if documents is None:
+        documents = [protect(row["doc_id"], row["title"], row["text"], row["formulas"]) for row in rows]
     verdicts: Sequence[Verdict | None]
     failure = "cleaner_failed"
     try:

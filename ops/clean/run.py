@@ -3,19 +3,20 @@
 import shutil
 from collections import Counter
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ops.atomic import write_json
 from ops.clean.calls import CALLS, SPEED, Calls, open_cache
-from ops.clean.cleaner import Outcome, clean_documents
-from ops.clean.config import CleanConfig, LlmCleaner
-from ops.clean.document import FormulaMismatch, protect
+from ops.clean.cleaner import Cleaner, Outcome, clean_documents
+from ops.clean.config import CleanConfig, LlmCleaner, RuleCleaner
+from ops.clean.document import FormulaMismatch, ProtectedDocument, protect
 from ops.clean.engines import make_engine, observe_model
 from ops.clean.model import Model
 from ops.clean.prompts import digest
 from ops.clean.rules import Rules
-from ops.parts import BATCH_ROWS, Batch, Row, Totals, part_paths, read_rows, run_parts
+from ops.parts import Batch, Row, Totals, part_paths, read_rows, run_parts
 from ops.schema import CLEANED, PROVENANCE
 from ops.stage import Check, Execution, Inputs, StageResult, one, reconcile
 
@@ -45,43 +46,59 @@ def run(config: CleanConfig, inputs: Inputs, out: Path, execution: Execution) ->
         EngineError: when an endpoint does not answer.
     """
     source = one(inputs, "documents")
+    if config.llm is None:
+        totals = run_parts(
+            source,
+            out,
+            CLEANED,
+            partial(_by_rules, config.rules),
+            stage="clean",
+            num_processes=execution.num_processes,
+        )
+        return _report(config, totals, _samples(source, out), [])
     rules = Rules(config.rules)
+    tolerance = config.llm.tolerance
     model: Model | None = None
 
-    def transform(rows: list[Row]) -> Batch:
+    def by_model(rows: list[Row]) -> Batch:
         nonlocal model
-        batch = Batch()
-        sound: list[Row] = []
-        for row in rows:
-            try:
-                protect(row["doc_id"], row["title"], row["text"], row["formulas"])
-            except FormulaMismatch as error:
-                batch.counts["formulas_in"] += len(row["formulas"])
-                batch.counts["formulas_in_dropped_documents"] += len(row["formulas"])
-                batch.drop(row, "formula_offsets", str(error))
-                continue
-            sound.append(row)
-        if config.llm is None:
-            outcomes = clean_documents(rules, rules, sound, batch.counts)
-        else:
-            model = model or _model(config.llm, rules, out, execution)
-            outcomes = clean_documents(model, rules, sound, batch.counts, max_moved=config.llm.tolerance.max_moved)
-            batch.counts.update(model.tokens)
-            model.tokens.clear()
-            if execution.on_metrics is not None:
-                execution.on_metrics(model.calls.speed.as_dict())
-        for row, outcome in zip(sound, outcomes, strict=True):
-            _settle(batch, row, outcome)
+        model = model or _model(config.llm, rules, out, execution)
+        batch = _clean(model, rules, rows, max_moved=tolerance.max_moved)
+        batch.counts.update(model.tokens)
+        model.tokens.clear()
+        if execution.on_metrics is not None:
+            execution.on_metrics(model.calls.speed.as_dict())
         return batch
 
-    batch_rows = BATCH_ROWS if config.llm is None else LLM_BATCH_ROWS
-    totals = run_parts(source, out, CLEANED, transform, stage="clean", batch_rows=batch_rows)
-    volatile: list[str] = []
-    if config.llm is not None:
-        write_json(out / SPEED, {} if model is None else model.calls.speed.as_dict())
-        volatile.append(SPEED)
-        shutil.rmtree(out / CALLS, ignore_errors=True)
-    return _report(config, totals, _samples(source, out), volatile)
+    totals = run_parts(source, out, CLEANED, by_model, stage="clean", batch_rows=LLM_BATCH_ROWS)
+    write_json(out / SPEED, {} if model is None else model.calls.speed.as_dict())
+    shutil.rmtree(out / CALLS, ignore_errors=True)
+    return _report(config, totals, _samples(source, out), [SPEED])
+
+
+def _by_rules(config: RuleCleaner, rows: list[Row]) -> Batch:
+    rules = Rules(config)
+    return _clean(rules, rules, rows)
+
+
+def _clean(cleaner: Cleaner, rules: Rules, rows: list[Row], *, max_moved: float = 0.0) -> Batch:
+    """Clean the rows whose formulas are where they say, and drop the others."""
+    batch = Batch()
+    sound: list[Row] = []
+    documents: list[ProtectedDocument] = []
+    for row in rows:
+        try:
+            documents.append(protect(row["doc_id"], row["title"], row["text"], row["formulas"]))
+        except FormulaMismatch as error:
+            batch.counts["formulas_in"] += len(row["formulas"])
+            batch.counts["formulas_in_dropped_documents"] += len(row["formulas"])
+            batch.drop(row, "formula_offsets", str(error))
+            continue
+        sound.append(row)
+    outcomes = clean_documents(cleaner, rules, sound, batch.counts, max_moved=max_moved, documents=documents)
+    for row, outcome in zip(sound, outcomes, strict=True):
+        _settle(batch, row, outcome)
+    return batch
 
 
 def _model(config: LlmCleaner, rules: Rules, out: Path, execution: Execution) -> Model:

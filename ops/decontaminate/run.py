@@ -1,6 +1,7 @@
 """Stage `ops.decontaminate`: deduplicated documents in, documents without evaluation items out."""
 
 import json
+from functools import lru_cache, partial
 from pathlib import Path
 
 from ops.decontaminate.config import DecontaminateConfig
@@ -22,20 +23,17 @@ def run(config: DecontaminateConfig, inputs: Inputs, out: Path, execution: Execu
 
     Counters: `contaminated_<task>` and `rule_<rule>`.
     """
-    index = Index.load(one(inputs, "eval_tasks"), config)
-
-    def transform(rows: list[Row]) -> Batch:
-        batch = Batch()
-        for row, match in zip(rows, find([row["text"] for row in rows], index), strict=True):
-            if match is None:
-                batch.keep(row)
-            else:
-                batch.drop(row, "contaminated", evidence(match))
-                batch.counts[f"contaminated_{match.task}"] += 1
-                batch.counts[f"rule_{match.rule}"] += 1
-        return batch
-
-    totals = run_parts(one(inputs, "deduplicated"), out, CORPUS, transform, stage="decontaminate")
+    eval_tasks = one(inputs, "eval_tasks")
+    _index.cache_clear()
+    index = _index(eval_tasks, config)
+    totals = run_parts(
+        one(inputs, "deduplicated"),
+        out,
+        CORPUS,
+        partial(_check, eval_tasks, config),
+        stage="decontaminate",
+        num_processes=execution.num_processes,
+    )
     return StageResult(
         counts=totals.counts,
         dropped=totals.dropped,
@@ -46,3 +44,21 @@ def run(config: DecontaminateConfig, inputs: Inputs, out: Path, execution: Execu
             "items_too_short_to_check": dict(sorted(index.unchecked.items())),
         },
     )
+
+
+@lru_cache(maxsize=1)
+def _index(eval_tasks: Path, config: DecontaminateConfig) -> Index:
+    """Once in each process."""
+    return Index.load(eval_tasks, config)
+
+
+def _check(eval_tasks: Path, config: DecontaminateConfig, rows: list[Row]) -> Batch:
+    batch = Batch()
+    for row, match in zip(rows, find([row["text"] for row in rows], _index(eval_tasks, config)), strict=True):
+        if match is None:
+            batch.keep(row)
+        else:
+            batch.drop(row, "contaminated", evidence(match))
+            batch.counts[f"contaminated_{match.task}"] += 1
+            batch.counts[f"rule_{match.rule}"] += 1
+    return batch

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,13 @@ def run(config: ExtractConfig, inputs: Inputs, out: Path, execution: Execution) 
     """
     source = one(inputs, "pages")
     totals = run_parts(
-        source, out, DOCUMENTS, lambda rows: _extract_batch(config, rows), stage="extract", batch_rows=32
+        source,
+        out,
+        DOCUMENTS,
+        partial(_extract_batch, config),
+        stage="extract",
+        batch_rows=32,
+        num_processes=execution.num_processes,
     )
     formulas = totals.counts.get("formulas", 0)
     carriers = {

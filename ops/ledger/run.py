@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from ops.errors import InputError
 from ops.extract.validity import check_latex
 from ops.ledger.config import LedgerConfig
 from ops.ledger.follow import Dropped, Stage
-from ops.parts import Batch, Row, mark_path, part_paths, read_rows, totals, write_part
-from ops.progress import track
+from ops.parts import Batch, Row, part_paths, read_rows, totals, unfinished, write_part
+from ops.pool import each_part
 from ops.schema import LEDGER
 from ops.stage import Check, Execution, Inputs, StageResult, one
 
@@ -33,11 +34,14 @@ def run(config: LedgerConfig, inputs: Inputs, out: Path, execution: Execution) -
     source = one(inputs, "documents")
     later = {name: one(inputs, name) for name in STAGES}
     names = [path.stem for path in part_paths(source)]
-    for name in track(names, description="ledger", unit="part"):
-        if not mark_path(out, name).exists():
-            write_part(out, name, LEDGER, _batches(source, later, name), stage="ledger")
+    work = partial(_make_part, source, later, out)
+    each_part(unfinished(out, names), work, description="ledger", num_processes=execution.num_processes)
     sums = totals(out, names)
     return _report(config, sums.counts)
+
+
+def _make_part(source: Path, later: Mapping[str, Path], out: Path, name: str) -> None:
+    write_part(out, name, LEDGER, _batches(source, later, name), stage="ledger")
 
 
 def _batches(source: Path, later: Mapping[str, Path], part: str) -> Iterator[Batch]:

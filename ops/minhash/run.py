@@ -1,14 +1,15 @@
 """Stage `ops.minhash`: scored documents in, signatures out; nothing is dropped."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from ops.atomic import atomic_path
 from ops.minhash.config import MinHashConfig
 from ops.minhash.shingles import digest, normalise, shingle_hashes
 from ops.minhash.signatures import band_keys, signatures_schema
-from ops.parts import Batch, mark_path, part_paths, read_rows, totals, write_part
-from ops.progress import track
+from ops.parts import Batch, part_paths, read_rows, totals, unfinished, write_part
+from ops.pool import each_part
 from ops.stage import Execution, Inputs, StageResult, one, reconcile
 
 COLUMNS = ["doc_id", "crawl", "text", "math_score"]
@@ -16,13 +17,17 @@ COLUMNS = ["doc_id", "crawl", "text", "math_score"]
 
 def run(config: MinHashConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
     """Write signatures and shingles of every part of `scored`. Counts `shingles` beside `in` and `out`."""
-    parts = part_paths(one(inputs, "scored"))
-    schema = signatures_schema(config.num_bands)
-    for part in track(parts, description="minhash", unit="part"):
-        if not mark_path(out, part.stem).exists():
-            write_part(out, part.stem, schema, _batches(part, out, config), stage="minhash")
-    sums = totals(out, [part.stem for part in parts])
+    source = one(inputs, "scored")
+    names = [part.stem for part in part_paths(source)]
+    work = partial(_make_part, config, source, out)
+    each_part(unfinished(out, names), work, description="minhash", num_processes=execution.num_processes)
+    sums = totals(out, names)
     return StageResult(counts=sums.counts, dropped=sums.dropped, checks=[reconcile(sums.counts, sums.dropped)])
+
+
+def _make_part(config: MinHashConfig, source: Path, out: Path, name: str) -> None:
+    batches = _batches(source / f"{name}.parquet", out, config)
+    write_part(out, name, signatures_schema(config.num_bands), batches, stage="minhash")
 
 
 def _batches(part: Path, out: Path, config: MinHashConfig) -> Iterator[Batch]:

@@ -2,9 +2,7 @@
 
 import gzip
 import multiprocessing
-import os
 import shutil
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +15,7 @@ from typing import Any
 
 from ops.atomic import read_json, write_bytes, write_json
 from ops.errors import InputError
+from ops.pool import end_with_parent
 from ops.progress import track
 from ops.sample_crawl.archive import mark_path, warc_filename, write_file
 from ops.sample_crawl.config import STDLIB, SampleCrawlConfig
@@ -268,17 +267,5 @@ def _pool(num_processes: int) -> Iterator[Map]:
         yield map
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_end_with_parent) as executor:
+    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=end_with_parent) as executor:
         yield executor.map
-
-
-def _end_with_parent() -> None:
-    """Let a worker end when its parent was killed: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
