@@ -32,8 +32,8 @@ def each_part(names: Sequence[str], work: Callable[[str], None], *, description:
         for name in track(names, description=description, unit="part"):
             work(name)
         return
-    # Not fork: threads of Arrow and Polars are running here. The server is forked before them and has none.
-    context = multiprocessing.get_context("forkserver")
+    # Not fork: threads of Arrow and Polars are running here. Not forkserver: what its children use counts for nobody.
+    context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         futures = [pool.submit(work, name) for name in names]
         try:

@@ -145,11 +145,9 @@ def _spans(text: str, formulas: list[tuple[int, int]]) -> list[tuple[int, int, s
     spans: list[tuple[int, int, str, tuple[int, ...]]] = []
     position = 0
     for block in [*blocks, (len(text), len(text), "", ())]:
-        soft = [
-            (match.start(), match.end(), kind)
-            for kind, pattern in (("C", INLINE_CODE), ("L", _LINK))
-            for match in pattern.finditer(text, position, block[0])
-        ]
+        soft = [(start, end, "L") for start, end in _links(text, position, block[0])]
+        if text.find("`", position, block[0]) >= 0:
+            soft += [(*match.span(), "C") for match in INLINE_CODE.finditer(text, position, block[0])]
         for start, end, kind in sorted(soft, key=lambda span: (span[0], -span[1])):
             if start >= position:
                 spans.append((start, end, kind, ()))
@@ -158,6 +156,25 @@ def _spans(text: str, formulas: list[tuple[int, int]]) -> list[tuple[int, int, s
             spans.append(block)
         position = block[1]
     return spans
+
+
+def _links(text: str, position: int, end: int) -> list[tuple[int, int]]:
+    """What `_LINK.finditer(text, position, end)` finds. It is tried only where a match can begin."""
+    found: list[tuple[int, int]] = []
+    bracket, address = text.find("[", position, end), text.find("http", position, end)
+    while bracket >= 0 or address >= 0:
+        start = bracket if address < 0 or 0 <= bracket < address else address
+        if start == address and start > position and text[start - 1] == "<":
+            start -= 1
+        match = _LINK.match(text, start, end)
+        position = match.end() if match else max(start, bracket if start == bracket else address) + 1
+        if match:
+            found.append(match.span())
+        if 0 <= bracket < position:
+            bracket = text.find("[", position, end)
+        if 0 <= address < position:
+            address = text.find("http", position, end)
+    return found
 
 
 def fences(text: str) -> list[tuple[int, int]]:

@@ -63,13 +63,13 @@ _CRUMB = r"[A-Z][\w'&,/-]{2,25}(?: [\w'&,/-]{1,25}){0,4}"
 _BREADCRUMB = re.compile(rf"(?:{_CRUMB}\s*[»›>|·•]\s*){{2,}}{_CRUMB}")
 _MARK = re.compile(r"^[ >]*(?:#{1,6} |[-*] |\d+\. )?")
 _HEADING = re.compile(r"^[ >]*#{1,6} ")
+_LOOSE = re.compile(r"  | \n| \Z|\n\n|\A\n|\n\Z")
 _SPACES = re.compile(r"(?<=\S)[ \t]+")
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u00ad\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060\ufeff\ufffe\uffff]"
 )
 _WIDE_SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\t]")
-_LETTER = re.compile(r"[^\W\d_]")
-_VISIBLE = re.compile(r"\S")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _WORDS = re.compile(r"\w+")
 
 
@@ -88,37 +88,48 @@ class Rules:
 
     def _clean(self, document: ProtectedDocument) -> Verdict:
         normal = [normalize(paragraph, document.placeholder) for paragraph in document.paragraphs]
-        lines = Counter(_key(line) for paragraph in normal for line in paragraph.split("\n"))
+        bare = [[(line, _MARK.sub("", line).strip()) for line in paragraph.split("\n")] for paragraph in normal]
+        lines = Counter(line.casefold() for paragraph in bare for _, line in paragraph)
         seen: set[str] = set()
-        decisions = [self._decide(paragraph, document, lines, seen) for paragraph in normal]
+        decisions = [
+            self._decide(paragraph, pairs, document, lines, seen) for paragraph, pairs in zip(normal, bare, strict=True)
+        ]
         reason, detail = self.judge(document, normal, decisions)
         return Verdict(decisions=tuple(decisions), drop_reason=reason, drop_detail=detail)
 
-    def _decide(self, paragraph: str, document: ProtectedDocument, lines: Counter[str], seen: set[str]) -> Decision:
+    def _decide(
+        self,
+        paragraph: str,
+        pairs: Sequence[tuple[str, str]],
+        document: ProtectedDocument,
+        lines: Counter[str],
+        seen: set[str],
+    ) -> Decision:
+        """`pairs` are the lines of the paragraph, as they are and without the mark of a heading or list item."""
         kept: list[str] = []
         reason = ""
-        for line in paragraph.split("\n"):
-            if document.placeholder.search(line):
+        for line, bare in pairs:
+            key = bare.casefold()  # lines are compared by it
+            if document.opening in line and document.placeholder.search(line):
                 kept.append(line)
-                continue
-            key = _key(line)
-            if self._is_boilerplate(line):
+            elif self._is_boilerplate(line, bare):
                 reason = "boilerplate"
-            elif lines[key] > self.config.most_repeats and len(_WORDS.findall(key)) >= 3 and key in seen:
+            elif lines[key] > self.config.most_repeats and key in seen and len(_WORDS.findall(key)) >= 3:
                 reason = "repeated_line"
             else:
                 kept.append(line)
                 seen.add(key)
+        if len(kept) == len(pairs) and paragraph.strip():
+            return Decision(keep=True, text=paragraph)
         if not any(line.strip() for line in kept):
             return Decision(keep=False, reason=reason or "empty")
         text = "\n".join(kept)
         return Decision(keep=True, text=text if _reads_alike(document.placeholder, paragraph, text) else paragraph)
 
-    def _is_boilerplate(self, line: str) -> bool:
-        bare = _MARK.sub("", line).strip()
+    def _is_boilerplate(self, line: str, bare: str) -> bool:
         if not bare or len(bare) > self.config.longest_boilerplate or line.lstrip(" >").startswith("|"):
             return False
-        if _HEADING.match(line):
+        if "#" in line and _HEADING.match(line):
             return _BOILERPLATE_HEADING.fullmatch(bare) is not None
         return _BOILERPLATE.fullmatch(bare) is not None or _BREADCRUMB.fullmatch(bare) is not None
 
@@ -137,11 +148,11 @@ class Rules:
         num_chars = len(prose) + sum(len(document.spans[name].text) for name in names)
         if num_chars < self.config.least_chars:
             return "too_short", f"{num_chars} characters"
-        visible = len(_VISIBLE.findall(prose))
-        letters = len(_LETTER.findall(prose))
-        has_formulas = any(document.spans[name].formulas for name in names)
-        if not has_formulas and letters < self.config.least_alphabetic * visible:
-            return "no_alphabet", f"{letters} letters of {visible} visible characters"
+        if not any(document.spans[name].formulas for name in names):
+            visible = sum(map(len, prose.split()))
+            letters = sum(map(len, _LETTERS.findall(prose)))
+            if letters < self.config.least_alphabetic * visible:
+                return "no_alphabet", f"{letters} letters of {visible} visible characters"
         return None, ""
 
 
@@ -151,15 +162,22 @@ def normalize(paragraph: str, placeholder: re.Pattern[str]) -> str:
     A paragraph that would read as other mathematics or code that way (an invisible character kept a backslash from a
     letter, or two formulas apart) stays as it is.
     """
+    if _is_plain(placeholder.sub("", paragraph)) and not _LOOSE.search(paragraph):
+        return paragraph
     pieces: list[str] = []
     position = 0
     for match in placeholder.finditer(paragraph):
         pieces += [_characters(paragraph[position : match.start()]), match.group()]
         position = match.end()
     pieces.append(_characters(paragraph[position:]))
-    lines = [_SPACES.sub(" ", line).rstrip() for line in "".join(pieces).split("\n")]
+    lines = [(_SPACES.sub(" ", line) if "  " in line else line).rstrip() for line in "".join(pieces).split("\n")]
     clean = "\n".join(line for line in lines if line)
     return clean if _reads_alike(placeholder, paragraph, clean) else paragraph
+
+
+def _is_plain(text: str) -> bool:
+    """Whether it holds nothing but printable ASCII and ends of lines: most text does, and nothing is to be done."""
+    return text.isascii() and text.replace("\n", "").isprintable()
 
 
 def _reads_alike(placeholder: re.Pattern[str], before: str, after: str) -> bool:
@@ -173,11 +191,8 @@ def _reads_alike(placeholder: re.Pattern[str], before: str, after: str) -> bool:
 
 
 def _characters(text: str) -> str:
+    if _is_plain(text):
+        return text
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = _WIDE_SPACES.sub(" ", _CONTROL.sub("", text))
     return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
-
-
-def _key(line: str) -> str:
-    """A line as it is compared with others."""
-    return _MARK.sub("", line).strip().casefold()
