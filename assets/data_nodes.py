@@ -7,6 +7,7 @@ from assets.node import Node
 from assets.recipes.recipe import Recipe
 from ops.crawl_manifest.config import CommonCrawl, CrawlManifestConfig, SampleSource, WarcFiles
 from ops.execute import Stage
+from ops.export_corpus import INPUTS as EXPORTED
 from ops.quality.config import AnnotatedLabels, FileLabels
 from ops.tokenizer.config import FromCheckpoint, TrainBPE
 from ops.url_list.config import UrlListConfig
@@ -231,7 +232,7 @@ def token_nodes(recipe: Recipe) -> list[Node]:
         Node(
             asset="tokens",
             group="tokens",
-            stage=Stage(package="ops.tokenize", version="2"),
+            stage=Stage(package="ops.tokenize", version="3"),
             config=recipe.tokenize,
             scope="bucket",
             deps={"corpus": ("corpus",), "tokenizer": ("tokenizer",)},
@@ -256,3 +257,16 @@ def token_nodes(recipe: Recipe) -> list[Node]:
             kinds=("parquet",),
         ),
     ]
+
+
+def corpus_export_node(recipe: Recipe) -> Node:
+    return Node(
+        asset="export_corpus",
+        group="export",
+        stage=Stage(package="ops.export_corpus", version="1"),
+        config=recipe.export_corpus,
+        deps={name: (name,) for name in EXPORTED},
+        checks=("nothing_vanishes", "files_hold_every_row"),
+        description="The corpus for `datasets`, by score, with a dataset card from its records.",
+        kinds=("parquet", "huggingface"),
+    )

@@ -1,6 +1,6 @@
 """The graph: which artefacts exist, which stage makes each, what feeds it. Dagster's assets are a view of it."""
 
-from assets.data_nodes import corpus_nodes, crawl_nodes, token_nodes
+from assets.data_nodes import corpus_export_node, corpus_nodes, crawl_nodes, token_nodes
 from assets.evidence_nodes import evidence_nodes
 from assets.model_nodes import checkpoints, compress_nodes, evaluate_nodes, export_nodes, pretrain_nodes
 from assets.node import Node
@@ -20,7 +20,7 @@ def build_graph(recipe: Recipe) -> dict[str, Node]:
     ]
     nodes += evaluate_nodes(recipe)
     nodes.append(_report(nodes, recipe))
-    nodes += export_nodes(recipe)
+    nodes += [corpus_export_node(recipe), *export_nodes(recipe)]
     nodes += evidence_nodes(recipe)
     graph = {node.asset: node for node in nodes}
     if len(graph) != len(nodes):

@@ -17,6 +17,7 @@ from ops.eval_tasks.config import EvalTasksConfig
 from ops.evaluate.config import EvaluateConfig
 from ops.evidence.config import EvidenceConfig
 from ops.export.config import ExportConfig
+from ops.export_corpus.config import ExportCorpusConfig
 from ops.extract.config import ExtractConfig
 from ops.importance.config import ImportanceConfig
 from ops.ledger.config import LedgerConfig
@@ -102,6 +103,8 @@ class Recipe:
 
     export: ExportConfig = ExportConfig(name="Stillhouse")
     """Its name is the first word of every model's."""
+
+    export_corpus: ExportCorpusConfig = ExportCorpusConfig()
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_buckets <= MAX_BUCKETS:

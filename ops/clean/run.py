@@ -46,7 +46,8 @@ def run(config: CleanConfig, inputs: Inputs, out: Path, execution: Execution) ->
         EngineError: when an endpoint does not answer.
     """
     source = one(inputs, "documents")
-    if config.llm is None:
+    llm = config.llm
+    if llm is None:
         totals = run_parts(
             source,
             out,
@@ -57,13 +58,12 @@ def run(config: CleanConfig, inputs: Inputs, out: Path, execution: Execution) ->
         )
         return _report(config, totals, _samples(source, out), [])
     rules = Rules(config.rules)
-    tolerance = config.llm.tolerance
     model: Model | None = None
 
     def by_model(rows: list[Row]) -> Batch:
         nonlocal model
-        model = model or _model(config.llm, rules, out, execution)
-        batch = _clean(model, rules, rows, max_moved=tolerance.max_moved)
+        model = model or _model(llm, rules, out, execution)
+        batch = _clean(model, rules, rows, max_moved=llm.tolerance.max_moved)
         batch.counts.update(model.tokens)
         model.tokens.clear()
         if execution.on_metrics is not None:
