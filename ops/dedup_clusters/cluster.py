@@ -1,5 +1,6 @@
 """Clusters of duplicates. Documents are numbered by rank, so the smallest number is always the one to keep."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from ops.dedup_clusters.config import DedupClustersConfig
 from ops.dedup_clusters.documents import I64, Documents
 from ops.dedup_clusters.union_find import UnionFind
 from ops.progress import track
+
+SMALL_COMPONENT = 64
+"""Members of a component up to so many are all compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +95,44 @@ def _elect(
     config: DedupClustersConfig,
 ) -> None:
     """Choose survivors of a component, best rank first, each taking along what is similar to it."""
-    while len(members) > 1:
-        hub, rest = int(members[0]), members[1:]
-        similarity = documents.jaccard(hub, rest, at_least=config.threshold)
+    near = _Near(documents, members, config.threshold) if len(members) > SMALL_COMPONENT else None
+    left = np.ones(len(members), dtype=bool)
+    for place in range(len(members)):
+        if not left[place]:
+            continue
+        hub = int(members[place])
+        later = np.arange(place + 1, len(members)) if near is None else near.after(place)
+        later = later[left[later]]
+        similarity = documents.jaccard(hub, members[later], at_least=config.threshold)
         taken = similarity >= config.threshold
-        survivor[rest[taken]] = hub
-        jaccard[rest[taken]] = similarity[taken]
-        members = rest[~taken]
+        survivor[members[later[taken]]] = hub
+        jaccard[members[later[taken]]] = similarity[taken]
+        left[later[taken]] = False
+
+
+class _Near:
+    """Which members of a large component can be similar to one of them at all.
+
+    Two sets of Jaccard similarity t or more share at least `ceil(t * n)` items, n the size of either, and so, in any
+    order of all items, one of the first `n - ceil(t * n) + 1` of each (prefix filtering: Chaudhuri, Ganti, Kaushik
+    2006; Bayardo, Ma, Srikant 2007). Nothing similar is missed, and a chain of m documents costs no m**2 comparisons.
+
+    Memory: 16 bytes for a fifth of the shingles of the component, at a threshold of 0.8.
+    """
+
+    def __init__(self, documents: Documents, members: I64, threshold: float) -> None:
+        self._prefixes = []
+        for member in members:
+            items = documents.shingles(int(member))
+            self._prefixes.append(items[: len(items) - math.ceil(threshold * len(items) - 1e-6) + 1])
+        item_P = np.concatenate(self._prefixes)
+        place_P = np.repeat(np.arange(len(members)), [len(prefix) for prefix in self._prefixes])
+        order = np.argsort(item_P, kind="stable")
+        self._item_P, self._place_P = item_P[order], place_P[order]
+
+    def after(self, place: int) -> I64:
+        """Places behind `place` whose prefix meets its own, ascending."""
+        first = np.searchsorted(self._item_P, self._prefixes[place], side="left")
+        last = np.searchsorted(self._item_P, self._prefixes[place], side="right")
+        found = np.unique(np.concatenate([self._place_P[a:b] for a, b in zip(first, last, strict=True)]))
+        return found[found > place]

@@ -171,5 +171,9 @@ def bench_corpus(tmp_path: Path) -> None:
     go("decontaminate", {"deduplicated": "deduplicate", "eval_tasks": "eval_tasks"})
     go("tokenizer", {"corpus": "decontaminate"})
     go("tokenize", {"corpus": "decontaminate", "tokenizer": "tokenizer"})
+    made["corpus"] = made["decontaminate"]
+    stages = {"documents": "extract", "cleaned": "clean", "scored": "score", "deduplicated": "deduplicate"}
+    go("ledger", {**stages, "corpus": "corpus"})
+    go("export_corpus", {"corpus": "corpus"})
     hours = cpu / num_pages * CRAWL_PAGES / 3600
     print(f"  all stages: {num_pages / cpu:.1f} pages per CPU second; {CRAWL_PAGES:.1e} pages: {hours:,.0f} core-hours")

@@ -85,14 +85,12 @@ def bench_decontaminate(tmp_path: Path) -> None:
     run(DecontaminateConfig(), inputs, tmp_path / "ours", Execution())
     seconds = sum(os.times()[:4]) - sum(before[:4])
     print(f"\ndecontamination of {len(rows):,} pages against {len(items):,} items: share of the pages that is dropped")
-    print(f"  {'':<34}" + "".join(f"{name:>32}" for name in (*_forms(), CLEAN)) + f"{'pages/CPU s':>14}")
 
     def show(name: str, seconds: float, kept: set[str]) -> None:
-        shares = []
+        print(f"  {name}: {len(rows) / seconds:,.0f} pages per CPU second")
         for kind in (*_forms(), CLEAN):
             chosen = [doc_id for doc_id, its_kind in kind_of.items() if its_kind == kind]
-            shares.append(sum(doc_id not in kept for doc_id in chosen) / len(chosen))
-        print(f"  {name:<34}" + "".join(f"{share:>32.4f}" for share in shares) + f"{len(rows) / seconds:>14,.0f}")
+            print(f"    {kind:<34}{len(chosen):>7,}{sum(doc_id not in kept for doc_id in chosen) / len(chosen):>9.4f}")
 
     kept = set(pq.read_table(tmp_path / "ours" / "part-00000.parquet")["doc_id"].to_pylist())
     show("stillhouse", seconds, kept)

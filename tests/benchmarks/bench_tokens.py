@@ -1,9 +1,12 @@
 """Tokenization end to end beside the tokenizer alone, in one process, and datatrove's step on the same corpus."""
 
+import importlib.util
 import json
-import random
+import os
+import re
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,54 +18,72 @@ from ops.tokenizer import TokenizerConfig, TrainBPE
 from ops.tokenizer.files import load_tokenizer
 from ops.tokenizer.run import run as run_tokenizer
 from tests.benchmarks.peer import datatrove
-from tests.ops.corpora import corpus_row, make_texts, write_corpus
+from tests.ops.corpora import corpus_row, write_corpus
 
-DOCUMENTS = 4_000
+PACKAGES = ("numpy", "scipy", "sympy", "statsmodels", "mpmath")
+LEAST_CHARACTERS = 300
 REPEATS = 4
 BATCH = 1_000
 """Documents of a call of `encode_batch`."""
+Seconds = tuple[float, float]
 
 
 def _documents() -> list[str]:
-    """Documents of about 4 kB, as mathematical pages have."""
-    sentences = make_texts(20_000, seed=3)
-    rng = random.Random(0)
-    return ["\n\n".join(rng.choices(sentences, k=rng.randint(1, 20))) for _ in range(DOCUMENTS)]
+    """Docstrings of installed packages: mathematics in LaTeX, code, tables and prose, each once."""
+    texts: dict[str, None] = {}
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        for path in sorted(Path(spec.origin).parent.rglob("*.py")):
+            found = re.findall(r'"""(.*?)"""', path.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+            texts |= dict.fromkeys(text for text in found if len(text) > LEAST_CHARACTERS)
+    return list(texts)
+
+
+def _timed(work: Callable[[], object]) -> Seconds:
+    """Wall and CPU seconds, of all threads."""
+    wall, before = time.perf_counter(), os.times()
+    work()
+    after = os.times()
+    return time.perf_counter() - wall, sum(after[:4]) - sum(before[:4])
 
 
 def bench_tokenize(tmp_path: Path) -> None:
     texts = _documents()
     rows = [corpus_row(number, text) for number, text in enumerate(texts)]
-    corpus = write_corpus(tmp_path / "corpus", [rows[: DOCUMENTS // 2], rows[DOCUMENTS // 2 :]])
+    corpus = write_corpus(tmp_path / "corpus", [rows[: len(rows) // 2], rows[len(rows) // 2 :]])
     folder = tmp_path / "tokenizer"
     folder.mkdir()
     run_tokenizer(TokenizerConfig(source=TrainBPE(vocab_size=4096)), {"corpus": [corpus]}, folder, Execution())
-    loaded = load_tokenizer(folder)
-    seconds: dict[str, list[float]] = {"encode_batch alone": [], "ops.tokenize": []}
-    encoded = 0
+    tokenizer = load_tokenizer(folder).tokenizer
+    eos = json.loads((folder / "tokenizer_config.json").read_text())["eos_token"]
+    encoded: list[int] = []
+
+    def alone() -> None:
+        batches = (texts[at : at + BATCH] for at in range(0, len(texts), BATCH))
+        encoded.append(sum(len(encoding.ids) for batch in batches for encoding in tokenizer.encode_batch(batch)))
+
+    def ours(out: Path) -> None:
+        result = run(TokenizeConfig(), {"corpus": [corpus], "tokenizer": [folder]}, out, Execution())
+        assert result.counts["tokens"] == encoded[0] + len(texts)
+
+    seconds: dict[str, list[Seconds]] = {"encode_batch alone": [], "ops.tokenize": []}
     for number in range(REPEATS):
-        encoded = 0
-        start = time.perf_counter()
-        for at in range(0, len(texts), BATCH):
-            encoded += sum(len(encoding.ids) for encoding in loaded.tokenizer.encode_batch(texts[at : at + BATCH]))
-        seconds["encode_batch alone"].append(time.perf_counter() - start)
+        seconds["encode_batch alone"].append(_timed(alone))
         out = tmp_path / f"tokens-{number}"
         out.mkdir()
-        start = time.perf_counter()
-        result = run(TokenizeConfig(), {"corpus": [corpus], "tokenizer": [folder]}, out, Execution())
-        seconds["ops.tokenize"].append(time.perf_counter() - start)
-        assert result.counts["tokens"] == encoded + len(texts)
+        seconds["ops.tokenize"].append(_timed(lambda out=out: ours(out)))
         assert pq.read_metadata(out / "documents.parquet").num_rows == len(texts)
         shutil.rmtree(out)
-    print(f"\ntokenization of {DOCUMENTS} documents, {encoded:,} tokens, best of {REPEATS}")
-    best = {name: min(values) for name, values in seconds.items()}
+    print(f"\ntokenization of {len(texts)} documents, {encoded[0]:,} tokens, the best of {REPEATS}")
+    print(f"  {'':<22}{'tokens/s':>14}{'':>8}{'tokens/CPU s':>14}")
+    best = {name: _best(values) for name, values in seconds.items()}
     for name, value in best.items():
-        share = best["encode_batch alone"] / value
-        print(f"  {name:<22}{encoded / value / 1e6:>7.3f} M tokens/s{100 * share:>7.0f} %")
-    payload = encoded + len(texts)
-    eos = json.loads((folder / "tokenizer_config.json").read_text())["eos_token"]
-    runs = [
-        datatrove(
+        _show(name, value, best["encode_batch alone"], encoded[0])
+    peer: list[Seconds] = []
+    for number in range(REPEATS):
+        result = datatrove(
             "tokenize",
             tmp_path / f"datatrove-{number}",
             corpus=corpus,
@@ -70,11 +91,20 @@ def bench_tokenize(tmp_path: Path) -> None:
             eos_token=eos,
             batch_size=10_000,
         )
-        for number in range(REPEATS)
-    ]
-    assert all(result["bytes"] == 2 * payload for result in runs), "datatrove wrote other tokens"
-    value = min(result["seconds"]["tokenize"][0] for result in runs)
-    print(
-        f"  {'datatrove':<22}{encoded / value / 1e6:>7.3f} M tokens/s{100 * best['encode_batch alone'] / value:>7.0f} %"
-        f"   ops.tokenize is {value / best['ops.tokenize']:.1f}x as fast"
+        assert result["bytes"] == 2 * (encoded[0] + len(texts)), "datatrove wrote other tokens"
+        peer.append(tuple(result["seconds"]["tokenize"]))
+    _show("datatrove", _best(peer), best["encode_batch alone"], encoded[0])
+    wall, cpu = (theirs / mine for theirs, mine in zip(_best(peer), best["ops.tokenize"], strict=True))
+    print(f"  ops.tokenize / datatrove: {wall:.1f}x, in CPU seconds {cpu:.1f}x")
+
+
+def _best(values: list[Seconds]) -> Seconds:
+    wall, cpu = zip(*values, strict=True)
+    return min(wall), min(cpu)
+
+
+def _show(name: str, value: Seconds, reference: Seconds, tokens: int) -> None:
+    columns = "".join(
+        f"{tokens / mine:>14,.0f}{100 * theirs / mine:>6.0f} %" for mine, theirs in zip(value, reference, strict=True)
     )
+    print(f"  {name:<22}{columns}")

@@ -139,6 +139,29 @@ def test_a_chain_of_resemblances_drops_nothing_unlike_its_survivor(tmp_path) -> 
             assert a is b or reference_jaccard(a["text"], b["text"]) < 0.8
 
 
+@pytest.mark.parametrize("small", [0, 10**9])
+def test_members_of_a_large_component_are_found_without_comparing_all(tmp_path, monkeypatch, small: int) -> None:
+    """A chain of 240 documents and families around its links: what is similar is what a plain comparison finds."""
+    monkeypatch.setattr("ops.dedup_clusters.cluster.SMALL_COMPONENT", small)
+    generator = random.Random(6)
+    words = random_words(generator, 1500)
+    texts = [" ".join(words[6 * step : 6 * step + 90]) for step in range(200)]
+    texts += [" ".join(variant(generator, texts[step].split(), 1)) for step in range(0, 200, 5)]
+    rows = [scored_row(index, text, score=generator.random()) for index, text in enumerate(texts)]
+    found = clusters_of(tmp_path, rows)
+    best = sorted(rows, key=lambda row: (-np.float32(row["math_score"]), -len(row["text"]), row["doc_id"]))
+    left, survivors = {row["doc_id"]: row for row in best}, {}
+    for row in best:
+        if left.pop(row["doc_id"], None) is not None:
+            survivors[row["doc_id"]] = row["doc_id"]
+            taken = [name for name, other in left.items() if reference_jaccard(row["text"], other["text"]) >= 0.8]
+            survivors |= dict.fromkeys(taken, row["doc_id"])
+            for name in taken:
+                del left[name]
+    assert {name: row["cluster_id"] for name, row in found.items()} == survivors
+    assert len(set(survivors.values())) > 50
+
+
 def test_many_copies_of_a_page_cost_one_comparison_each(tmp_path) -> None:
     words = random_words(random.Random(4), 300)
     rows = [scored_row(i, " ".join([*words, f"visit{i}"])) for i in range(500)]
@@ -155,6 +178,22 @@ def test_empty_and_tiny_documents(tmp_path) -> None:
     assert [found[row["doc_id"]]["kept"] for row in rows].count(True) == 5
     kept = {row["text"] for row in rows if found[row["doc_id"]]["kept"]}
     assert {"!!", "??", "three"} < kept
+
+
+STRANGE = ["a", "7", "+", "\0", "a\0b", "\u200b", "🙂", "🙂🙂 🙂", "é" * 3000, "x" * 300_000]
+STRANGE += ["数学", "数 学 的 美 丽 世 界", "مرحبا بالعالم"]
+
+
+def test_strange_documents_are_found_alike_and_apart(tmp_path) -> None:
+    """One word, no word, one long word, other scripts, in two crawls: each is a duplicate of its copy alone."""
+    rows = [scored_row(index, text) for index, text in enumerate(STRANGE)]
+    rows += [scored_row(index, f" {text}\n", crawl="CC-MAIN-2025-05") for index, text in enumerate(STRANGE)]
+    found = clusters_of(tmp_path, rows)
+    for first, second in zip(rows[: len(STRANGE)], rows[len(STRANGE) :], strict=True):
+        one, other = found[first["doc_id"]], found[second["doc_id"]]
+        assert one["cluster_id"] == other["cluster_id"]
+        assert one["kept"] != other["kept"]
+    assert sum(row["kept"] for row in found.values()) == len(STRANGE)
 
 
 def test_no_documents_at_all(tmp_path) -> None:
