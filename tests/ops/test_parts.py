@@ -1,6 +1,7 @@
 """Parts: nothing vanishes, kills lose nothing, equal rows give equal bytes."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.atomic import read_json, write_json
+from ops.atomic import read_json, sweep, write_json
 from ops.errors import InputError
 from ops.parts import Batch, Row, mark_path, read_rows, run_parts, totals, write_rows
+from ops.pool import ProcessLost
 from ops.store.files import sha256_of
+from tests.ops.toy.parts import die_once, double_even, refuse
 
 SCHEMA = pa.schema([("doc_id", pa.string()), ("url", pa.string()), ("n", pa.int64())])
 
@@ -82,6 +85,20 @@ def test_a_run_that_dies_is_gone_on_from_and_ends_with_the_same_bytes(tmp_path: 
     again = run_parts(tmp_path / "in", tmp_path / "out", SCHEMA, dies, stage="s", batch_rows=2)
     assert again == calm
     assert files(tmp_path / "out") == files(tmp_path / "calm")
+
+
+def test_several_processes_write_the_same_bytes_and_one_that_dies_is_named(tmp_path: Path) -> None:
+    make(tmp_path / "in", [[1, 2, 3], [4, 5], [6, 7, 8, 9], [10]])
+    one = run_parts(tmp_path / "in", tmp_path / "one", SCHEMA, double_even, stage="s")
+    work = partial(die_once, tmp_path / "flag")
+    with pytest.raises(ProcessLost, match=r"s: one of its 2 processes died .* run again to go on"):
+        run_parts(tmp_path / "in", tmp_path / "two", SCHEMA, work, stage="s", num_processes=2)
+    assert not mark_path(tmp_path / "two", "part-00001").exists()
+    sweep(tmp_path / "two")
+    assert run_parts(tmp_path / "in", tmp_path / "two", SCHEMA, work, stage="s", num_processes=2) == one
+    assert files(tmp_path / "two") == files(tmp_path / "one")
+    with pytest.raises(InputError, match="not wanted"):
+        run_parts(tmp_path / "in", tmp_path / "three", SCHEMA, refuse, stage="s", num_processes=2)
 
 
 def test_a_transform_that_loses_a_row_is_stopped(tmp_path: Path) -> None:
