@@ -62,7 +62,7 @@ format: setup  ## ruff's formatting
 	$(BIN)/ruff format .
 
 # datatrove pins an old trafilatura: it has an environment of its own. spaCy cuts its English words.
-$(DATATROVE)/.ready: $(VENV)/.ready
+$(DATATROVE)/.ready: | $(VENV)/.ready
 	$(PYTHON) -m venv --clear $(DATATROVE)
 	UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" VIRTUAL_ENV=$(DATATROVE) $(BIN)/uv pip install --quiet 'datatrove[processing,io]==0.10.1' 'spacy>=3.8,<4'
 	touch $@
