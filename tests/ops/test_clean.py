@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ops.clean.document as document_module
 from ops.clean.cleaner import Cleaner, CleanerFailed, clean_documents
 from ops.clean.config import CleanConfig, RuleCleaner
 from ops.clean.document import Decision, FormulaMismatch, ProtectedDocument, Verdict, protect
-from ops.clean.rules import Rules
+from ops.clean.rules import Rules, normalize
 from ops.errors import InputError
 from ops.extract import extract_page
 from tests.fakes.documents import check_formulas, document
@@ -300,3 +301,30 @@ def test_extracted_page_through_the_rules() -> None:
     check_formulas(row, outcome)
     assert len(outcome.document.formulas) == 3
     assert outcome.document.text == page.text.removesuffix("\n\nPrevious")
+
+
+LINKS = st.lists(
+    st.sampled_from(["[", "]", "](", ")", "<", ">", "http", "https", "://", "a", ".", " ", "⟦"]), max_size=20
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(LINKS.map("".join), st.integers(0, 20), st.integers(0, 40))
+def test_links_are_those_of_the_pattern(text: str, position: int, length: int) -> None:
+    end = min(len(text), position + length)
+    expected = [match.span() for match in document_module._LINK.finditer(text, position, end)]
+    assert document_module._links(text, position, end) == expected
+
+
+PIECES = ["a", "B.", " ", "  ", "\t", "\n", "⟦F1⟧", "é", "e\u0301", "\u00a0", "\x00", "\r"]
+PARAGRAPH = st.lists(st.sampled_from(PIECES), max_size=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(PARAGRAPH.map("".join))
+def test_plain_paragraphs_are_normalised_as_all_are(paragraph: str) -> None:
+    placeholder = re.compile(r"⟦F\d+⟧")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ops.clean.rules._is_plain", lambda text: False)
+        expected = normalize(paragraph, placeholder)
+    assert normalize(paragraph, placeholder) == expected
