@@ -1,8 +1,15 @@
 """Encoding by pieces: most of a text is words that were encoded before.
 
-A pre-tokenizer of the GPT-2 family never joins a blank to what stands before it, looks at most one character ahead,
-and not behind. So the text may be cut before every single blank between two visible characters, and each piece encoded
-alone: the tokens are those of the whole text. Pieces repeat as words do, and are looked up.
+A pre-tokenizer of the GPT-2 family cuts text left to right, looks at most one character ahead and not behind. So a text
+may be cut wherever such a cut is sure to be, and each piece encoded alone: the tokens are those of the whole text. For
+`PATTERNS` a cut is sure
+
+- before a blank that a visible character follows: no match goes on from a visible character to a blank, and of several
+  blanks `\\s+(?!\\S)` leaves the last to the word;
+- behind the last newline of white space, if no slash follows: signs and `\\s*[\\r\\n]+` take newlines, `\\s+` none;
+- between an ASCII letter or digit and a newline.
+
+Pieces repeat as words do, and are looked up.
 """
 
 import json
@@ -11,7 +18,7 @@ from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from ops.tokenizer.config import LATEX_PATTERN
 
@@ -27,11 +34,14 @@ PATTERNS = frozenset(
         r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     }
 )
-"""Patterns that were looked through: in none of them a match goes on from a visible character to a blank."""
+"""Patterns that were looked through."""
 
-_CUT = re.compile(r" (?=\S)(?<=\S )")
-_FIRST = "\n"  # marks the piece that a text begins with; the others begin with a visible character, behind their blank
+_CUT = re.compile(r" (?=\S)")
+_LINES = re.compile(r"(?<=\n)(?= *(?:[^\s/]|(?<= )\Z))|(?<=[A-Za-z0-9])(?=\n)")
+_BARE = "\n"  # marks a piece without a blank before it; the others begin with a visible character, behind their blank
+_NEWLINE = _BARE + "\n"
 _END = ""
+_TOGETHER = 1000
 _MAX_SIZE = 1 << 26
 _OVERHEAD = 120
 """Bytes of memory for the table at most, about, and those of an entry beside its text."""
@@ -59,6 +69,10 @@ class PieceTable:
 
     def __init__(self, tokenizer: Tokenizer, eod_id: int, dtype: np.dtype) -> None:
         self._tokenizer, self._eod_id, self._dtype = tokenizer, eod_id, dtype
+        vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+        self._num_bytes = np.zeros(max(vocabulary.values()) + 1, dtype=np.int64)
+        for token, number in vocabulary.items():
+            self._num_bytes[number] = len(token)  # a character of the byte-level alphabet is a byte
         self._clear()
 
     def encode(self, texts: list[str]) -> list[np.ndarray]:
@@ -86,20 +100,55 @@ class PieceTable:
     def _add(self, keys: list[str]) -> None:
         if not keys:
             return
-        pieces = [key[1:] if key.startswith(_FIRST) else f" {key}" for key in keys]
-        found = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(pieces, add_special_tokens=False)]
-        length = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
+        words = [key for key in keys if key[0] != _BARE]
+        bare = [key for key in keys if key[0] == _BARE]
+        word_ids_T, word_lengths = self._encode_words(words)
+        found = [encoding.ids for encoding in self._encode_batch([key[1:] for key in bare])]
+        bare_lengths = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
+        length = np.concatenate([word_lengths, bare_lengths])
+        bare_ids_T = np.fromiter(chain.from_iterable(found), dtype=self._dtype, count=int(bare_lengths.sum()))
         self._start = np.concatenate([self._start, len(self._ids) + np.cumsum(length) - length])
         self._length = np.concatenate([self._length, length])
-        new = np.fromiter(chain.from_iterable(found), dtype=self._dtype, count=int(length.sum()))
-        self._ids = np.concatenate([self._ids, new])
-        for key in keys:
+        self._ids = np.concatenate([self._ids, word_ids_T, bare_ids_T])
+        for key in chain(words, bare):
             self._number[key] = len(self._number)
         self._size += sum(map(len, keys)) + _OVERHEAD * len(keys)
+
+    def _encode_batch(self, texts: list[str]) -> list[Encoding]:
+        return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+
+    def _encode_words(self, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of words with their blanks, and how many each has. Many are encoded as one text, whose tokens are told
+        apart by their bytes: that spares an object for each."""
+        texts = [" " + " ".join(words[start : start + _TOGETHER]) for start in range(0, len(words), _TOGETHER)]
+        found = [np.array(encoding.ids, dtype=self._dtype) for encoding in self._encode_batch(texts)]
+        ids_T = np.concatenate([np.zeros(0, dtype=self._dtype), *found])
+        end_T = np.cumsum(self._num_bytes[ids_T])
+        end_W = np.cumsum(np.array([len(word.encode()) + 1 for word in words], dtype=np.int64))
+        last_W = np.searchsorted(end_T, end_W)
+        if len(words) and (end_T[-1] != end_W[-1] or not np.array_equal(end_T[last_W], end_W)):
+            raise ValueError("the tokenizer joined words that `can_cut` says it does not join")
+        return ids_T, np.diff(last_W + 1, prepend=0)
 
 
 def _keys(text: str) -> list[str]:
     pieces = _CUT.split(text)
-    pieces[0] = _FIRST + pieces[0]
-    pieces.append(_END)
-    return pieces
+    pieces[0] = _BARE + pieces[0]
+    keys: list[str] = []
+    for piece in pieces:
+        head, newline, tail = piece.partition("\n") if piece[0] != _BARE else ("", "", "")
+        if not newline and piece[0] != _BARE:
+            keys.append(piece)
+        elif newline and not tail.strip(" "):  # the end of a line, the next one indented or not: most are
+            if head[-1].isalnum() and head[-1].isascii():
+                keys += [head, _NEWLINE]
+            else:
+                keys.append(head + newline)
+            if tail:
+                keys.append(_BARE + tail)
+        else:
+            first, *rest = _LINES.split(piece[1:])
+            keys.append(piece[0] + first)
+            keys += [_BARE + line for line in rest]
+    keys.append(_END)
+    return keys
