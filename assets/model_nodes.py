@@ -51,6 +51,7 @@ def compress_nodes(recipe: Recipe) -> list[Node]:
     nodes = _distillation_teacher_nodes(recipe)
     parents = sorted({student.parent for student in recipe.students if student.parent is not None})
     nodes += [_importance_node(recipe, parent) for parent in (None, *parents)]
+    nodes.append(_sorted_node(recipe))
     for student in recipe.students:
         if student.search is not None:
             nodes.append(_search_node(student, recipe))
@@ -115,6 +116,20 @@ def _importance_node(recipe: Recipe, parent: str | None) -> Node:
     )
 
 
+def _sorted_node(recipe: Recipe) -> Node:
+    return Node(
+        asset="sorted_teacher",
+        group="compress",
+        stage=Stage(package="ops.sort_teacher", version="1"),
+        config=recipe.sort,
+        deps={"teacher": ("teacher",), "importance": ("importance",), "tokenizer": ("tokenizer",), **DATA},
+        checks=("same_function", "reads_back"),
+        description="The teacher with its channels, heads and experts in the order in which students keep them.",
+        kinds=("pytorch", "huggingface"),
+        heavy=True,
+    )
+
+
 def _cut_from(parent: str | None) -> str:
     return "teacher" if parent is None else f"student_{parent}"
 
@@ -147,18 +162,17 @@ def _search_node(student: Student, recipe: Recipe) -> Node:
 
 
 def _pruned_node(student: Student) -> Node:
+    """A prefix of the sorted teacher; of a student, which has an order of its own, sorted and cut at once."""
+    source = (
+        {"sorted_teacher": ("sorted_teacher",)} if student.parent is None else {"teacher": (_cut_from(student.parent),)}
+    )
     searched = {} if student.search is None else {"search": (f"search_{student.name}",)}
     return Node(
         asset=f"pruned_{student.name}",
         group="compress",
         stage=PRUNE,
         config=student.prune,
-        deps={
-            "teacher": (_cut_from(student.parent),),
-            "importance": (_importance_of(student),),
-            "tokenizer": ("tokenizer",),
-            **searched,
-        },
+        deps={**source, "importance": (_importance_of(student),), "tokenizer": ("tokenizer",), **searched},
         checks=("parameter_count", "reloads", "smaller"),
         description=f"{'The teacher' if student.parent is None else student.parent} sorted by importance and sliced: "
         f"{student.description}.",

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model.config import HybridConfig
 from model.hf_config import read_config, to_hf
 from model.hybrid import FLOAT32_PARAMETERS, HybridLM
 
@@ -44,36 +45,62 @@ def save_checkpoint(
     ValueError if the folder already holds weights files of another checkpoint.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = disk_tensors(model)
-    shards = list(_shards(tensors, max_shard_size))
-    if len(shards) == 1:
-        names = [SINGLE]
-    else:
-        names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
-    expected = {*names, *([INDEX] if len(shards) > 1 else [])}
-    foreign = {path.name for path in (*folder.glob("*.safetensors"), *folder.glob(INDEX))} - expected
-    if foreign:
-        raise ValueError(f"{folder} holds weights of another checkpoint: {', '.join(sorted(foreign))}")
-    for name, shard in zip(names, shards, strict=True):
+    shards = make_shards(folder, {name: tensor.nbytes for name, tensor in tensors.items()}, max_shard_size)
+    for name, shard in shards.items():
         # A clone each: safetensors refuses tensors that share memory, as a tied projection does.
-        contents = {key: tensor.to("cpu", copy=True).contiguous() for key, tensor in shard.items()}
+        contents = {key: tensors[key].to("cpu", copy=True).contiguous() for key in shard}
         partial = folder / f".{name}.tmp"
         save_file(contents, partial, metadata={"format": "pt"})
         partial.chmod(0o644)  # safetensors leaves it readable by its owner alone
         os.replace(partial, folder / name)
+    dtype = str(model.backbone.embeddings.weight.dtype).removeprefix("torch.")
+    write_description(folder, shards, tensors, model.config, dtype=dtype, tokenizer_files=tokenizer_files)
+
+
+def make_shards(folder: Path, sizes: Mapping[str, int], max_shard_size: int) -> dict[str, list[str]]:
+    """Makes the folder. File name -> its tensors: runs of at most `max_shard_size` bytes (a larger one stands alone).
+
+    Raises ValueError if the folder already holds weights files of another checkpoint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    runs: list[list[str]] = [[]]
+    filled = 0
+    for name, size in sizes.items():
+        if runs[-1] and filled + size > max_shard_size:
+            runs.append([])
+            filled = 0
+        runs[-1].append(name)
+        filled += size
+    names = [f"model-{i:05d}-of-{len(runs):05d}.safetensors" for i in range(1, len(runs) + 1)]
+    shards = dict(zip([SINGLE] if len(runs) == 1 else names, runs, strict=True))
+    expected = {*shards, *([INDEX] if len(shards) > 1 else [])}
+    foreign = {path.name for path in (*folder.glob("*.safetensors"), *folder.glob(INDEX))} - expected
+    if foreign:
+        raise ValueError(f"{folder} holds weights of another checkpoint: {', '.join(sorted(foreign))}")
+    return shards
+
+
+def write_description(
+    folder: Path,
+    shards: Mapping[str, Sequence[str]],
+    tensors: Mapping[str, Any],
+    config: HybridConfig,
+    *,
+    dtype: str,
+    tokenizer_files: Iterable[Path],
+) -> None:
+    """Write what stands beside the weights, config.json last. `tensors` are what the files hold, with `nbytes`."""
     if len(shards) > 1:
         total = sum(tensor.nbytes for tensor in tensors.values())
-        weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        weight_map = {key: name for name, shard in shards.items() for key in shard}
         _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
     for source in tokenizer_files:
         partial = folder / f".{source.name}.tmp"
         shutil.copyfile(source, partial)
         os.replace(partial, folder / source.name)
-    config = model.config
     ids = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     _write_json(folder / "generation_config.json", {"do_sample": False, **ids})
-    dtype = str(model.backbone.embeddings.weight.dtype).removeprefix("torch.")
     _write_json(folder / "config.json", to_hf(config, dtype=dtype))
 
 
@@ -93,16 +120,8 @@ def load_checkpoint(
     slots = _slots(model.state_dict())
     loaded: dict[str, Tensor] = {}
     with ExitStack() as stack:
-        where = _locate(folder, device, stack)
-        missing = sorted(slots.keys() - where.keys())
-        if config.tie_word_embeddings and missing == [OUTPUT]:
-            missing = []
-        if missing:
-            raise CheckpointError(f"{folder}: missing tensors: {_some(missing)}")
-        unexpected = sorted(where.keys() - slots.keys())
-        if unexpected:
-            found = [f"{name} in {where[name][0].name}" for name in unexpected]
-            raise CheckpointError(f"{folder}: unexpected tensors: {_some(found)}")
+        where = locate_tensors(folder, device, stack)
+        check_names(folder, where, slots, tied=config.tie_word_embeddings)
         for name, (path, handle) in where.items():
             target, expert, count, expected = slots[name]
             shape = tuple(handle.get_slice(name).get_shape())
@@ -146,7 +165,7 @@ def average_checkpoints(folders: Sequence[Path | str], weights: Sequence[float])
         if read_config(folder) != model.config:
             raise CheckpointError(f"{folder / 'config.json'}: is of another network than {first}")
     with ExitStack() as stack:
-        readers = [_locate(folder, "cpu", stack) for folder in map(Path, folders)]
+        readers = [locate_tensors(folder, "cpu", stack) for folder in map(Path, folders)]
         for name, tensor in disk_tensors(model).items():
             total = torch.zeros(tensor.shape, dtype=torch.float64)
             for where, weight, folder in zip(readers, weights, folders, strict=True):
@@ -158,6 +177,27 @@ def average_checkpoints(folders: Sequence[Path | str], weights: Sequence[float])
                 total += weight * found.double()
             tensor.copy_(total)
     return model
+
+
+def check_names(folder: Path, where: Mapping[str, Any], expected: Iterable[str], *, tied: bool) -> None:
+    """Raise CheckpointError where a checkpoint's tensors are not those of its network; a tied output projection may be
+    left out."""
+    missing = sorted(set(expected) - where.keys())
+    if missing and not (tied and missing == [OUTPUT]):
+        raise CheckpointError(
+            f"{folder}: missing tensors: {_some(missing)}; a file is incomplete, or config.json is of another network"
+        )
+    unexpected = sorted(where.keys() - set(expected))
+    if unexpected:
+        found = [f"{name} in {where[name][0].name}" for name in unexpected]
+        raise CheckpointError(f"{folder}: unexpected tensors: {_some(found)}")
+
+
+def disk_shapes(config: HybridConfig) -> dict[str, tuple[int, ...]]:
+    """Name on disk -> shape of every tensor of the network, sorted; no weights are made."""
+    with torch.device("meta"):
+        model = HybridLM(config)
+    return dict(sorted((name, slot[3]) for name, slot in _slots(model.state_dict()).items()))
 
 
 def disk_tensors(model: HybridLM) -> dict[str, Tensor]:
@@ -187,7 +227,7 @@ def _slots(state: dict[str, Tensor]) -> dict[str, tuple[str, int | None, int, tu
     return found
 
 
-def _locate(folder: Path, device: torch.device | str, stack: ExitStack) -> dict[str, tuple[Path, Any]]:
+def locate_tensors(folder: Path, device: torch.device | str, stack: ExitStack) -> dict[str, tuple[Path, Any]]:
     """Tensor name -> its file and an open handle, from the index or the single file."""
     index = folder / INDEX
     if not index.exists():
@@ -222,19 +262,6 @@ def _open(path: Path, device: torch.device | str, stack: ExitStack) -> Any:
         return stack.enter_context(safe_open(path, framework="pt", device=str(device)))
     except SafetensorError as error:
         raise CheckpointError(f"{path}: damaged or not a safetensors file: {error}") from error
-
-
-def _shards(tensors: dict[str, Tensor], limit: int) -> Iterator[dict[str, Tensor]]:
-    """Runs of tensors of at most `limit` bytes (a larger tensor stands alone)."""
-    shard: dict[str, Tensor] = {}
-    size = 0
-    for name, tensor in tensors.items():
-        if shard and size + tensor.nbytes > limit:
-            yield shard
-            shard, size = {}, 0
-        shard[name] = tensor
-        size += tensor.nbytes
-    yield shard
 
 
 def _some(names: list[str], limit: int = 5) -> str:

@@ -11,6 +11,7 @@ from ops.eval_tasks.config import COMMONSENSE_TASKS, DECONTAMINATION_TASKS, DEMO
 from ops.evaluate.config import EvaluateConfig
 from ops.importance.config import ImportanceConfig
 from ops.prune.config import DepthTarget, PruneConfig, WidthTarget
+from ops.sort_teacher.config import SortConfig
 from ops.tokenizer.config import Tekken, TokenizerConfig
 from ops.train.config import AdamWConfig, TrainConfig, WSDConfig
 from ops.training_set.config import TrainingSetConfig
@@ -92,6 +93,7 @@ def nemotron_h_8b() -> Recipe:
                 distill=_distill(380_000_000_000),
             ),
         ),
+        sort=SortConfig(mamba_head_score="x_score"),
         **DATA,
     )
 

@@ -28,6 +28,7 @@ from ops.quality.config import AnnotatedLabels, QualityConfig
 from ops.sample_crawl.config import SampleCrawlConfig
 from ops.score.config import ScoreConfig
 from ops.search.config import SearchConfig
+from ops.sort_teacher.config import SortConfig
 from ops.teacher_logits.config import TeacherLogitsConfig
 from ops.tokenize.config import TokenizeConfig
 from ops.tokenizer.config import TokenizerConfig
@@ -96,6 +97,9 @@ class Recipe:
     teacher_logits: TeacherLogitsConfig | None = None
     """What is kept of the teacher's logits for students whose `distill.teacher` is `cached`."""
 
+    sort: SortConfig = SortConfig()
+    """The order of the sorted teacher, which all students are cut from."""
+
     students: tuple[Student, ...]
     evaluate: EvaluateConfig = EvaluateConfig()
     evidence: EvidenceConfig | None = None
@@ -134,3 +138,12 @@ class Recipe:
                 )
             if student.distill.teacher == "cached" and self.teacher_logits is None:
                 raise InputError(f"recipe {self.name!r}: student {student.name!r} needs teacher_logits of the recipe")
+        for student in self.students:
+            prune = student.prune if student.search is None else student.search.base
+            for name in ("mamba_head_score", "expert_score"):
+                wanted, sorted_by = getattr(prune, name), getattr(self.sort, name)
+                if student.parent is None and wanted != sorted_by:
+                    raise InputError(
+                        f"recipe {self.name!r}: student {student.name!r} asks for {name} {wanted!r}, its teacher is "
+                        f"sorted by {sorted_by!r}: change Recipe.sort, or give it a recipe of its own"
+                    )

@@ -21,6 +21,7 @@ from model.slicing.gather import Source, gather_tensor, source_of
 from model.slicing.maps import IndexMaps, LayerMap, child_config, identity_maps, prefix_maps, validate_target
 from model.slicing.networks import gather_model, layer_view, slice_model, sort_model
 from model.slicing.sort import WidthScores, sort_maps
+from model.slicing.stream import differing, slice_checkpoint, stored_tensors
 
 __all__ = [
     "EXPERT_AXES",
@@ -33,6 +34,7 @@ __all__ = [
     "WidthScores",
     "axis_size",
     "child_config",
+    "differing",
     "gather_model",
     "gather_tensor",
     "identity_maps",
@@ -41,10 +43,12 @@ __all__ = [
     "num_groups",
     "prefix_maps",
     "score_shape",
+    "slice_checkpoint",
     "slice_model",
     "sort_maps",
     "sort_model",
     "source_of",
+    "stored_tensors",
     "validate_target",
     "width_axes",
 ]

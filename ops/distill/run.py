@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from model.hybrid import HybridLM
+from ops.atomic import write_bytes
 from ops.data import Batch
 from ops.data.token_data import MANIFEST
 from ops.distill.config import DistillConfig
 from ops.distill.objective import Distillation, detach_projection
 from ops.errors import InputError
 from ops.identity import encode, fingerprint
+from ops.sort_teacher.maps_file import INDEX_MAPS
 from ops.stage import Check, Execution, Inputs, StageResult, one
 from ops.teacher_logits.read import SOURCE, TeacherLogits
 from ops.train.distributed import world
@@ -122,6 +124,8 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
         training = student.config.training_flops_per_token(config.seq_len, mtp_depths=depths)
         no_teacher = config.loss.kind == "cross_entropy" or kept is not None
         reading = 0 if no_teacher else teacher.config.flops_per_token(config.seq_len)
+        if here.writes and (student_path / INDEX_MAPS).exists():
+            write_bytes(out / INDEX_MAPS, (student_path / INDEX_MAPS).read_bytes())
         return finish(
             this,
             tokenizer=tokenizer,

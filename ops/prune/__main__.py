@@ -4,4 +4,5 @@ from ops.cli import stage_main
 from ops.prune.config import PruneConfig
 
 if __name__ == "__main__":
-    sys.exit(stage_main("ops.prune", PruneConfig, input_names=("teacher", "importance", "tokenizer", "search")))
+    names = ("sorted_teacher", "teacher", "importance", "tokenizer", "search")
+    sys.exit(stage_main("ops.prune", PruneConfig, input_names=names))

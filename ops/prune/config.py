@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from ops.errors import InputError
+from ops.sort_teacher.config import check_scores
 
-LAYER_KINDS = "M-*"
+LAYER_KINDS = "M-*E"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,10 @@ class WidthTarget:
     num_attention_heads: int | float | None = None
     mamba_num_heads: int | float | None = None
     mamba_head_dim: int | float | None = None
+    n_routed_experts: int | float | None = None
+    moe_intermediate_size: int | float | None = None
+    moe_shared_expert_intermediate_size: int | float | None = None
+    moe_latent_size: int | float | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -38,7 +43,7 @@ class DepthTarget:
     """How many stay in all; null: what `keep` says."""
 
     keep: Mapping[str, int] = field(default_factory=dict)
-    """How many of a kind (`M`, `-`, `*`) stay, exactly. Other kinds lose what `num_layers` asks for, or nothing.
+    """How many of a kind (`M`, `-`, `*`, `E`) stay, exactly. Other kinds lose what `num_layers` asks for, or nothing.
     Nemotron Nano 2 keeps its attention layers (arXiv 2508.14444, section 4.2)."""
 
     def __post_init__(self) -> None:
@@ -59,17 +64,18 @@ class PruneConfig:
     depth: DepthTarget = field(default_factory=DepthTarget)
 
     mamba_head_score: Literal["contribution", "x_score"] = "contribution"
-    """`contribution`: size of a head's part in the layer's output. `x_score`: the rule of Minitron-SSM (arXiv
-    2504.11409), which did no better than chance on our small teachers."""
+    expert_score: Literal["reap", "ean_mean", "weighted_ean_sum"] = "reap"
+    """The order in which heads and experts go, as in ops.sort_teacher. A sorted teacher must have this order."""
 
     layer_score: Literal["iterative_mse", "logit_mse", "lm_loss", "block_influence"] = "iterative_mse"
     """Which layers go first. `iterative_mse` is that of Nemotron Nano 2, `block_influence` and `lm_loss` are those of
     Minitron."""
 
+    multi_token_prediction: bool = True
+    """Whether the blocks for multi-token prediction stay, if there are any."""
+
     def __post_init__(self) -> None:
-        for name, known in (
-            ("mamba_head_score", ("contribution", "x_score")),
-            ("layer_score", ("iterative_mse", "logit_mse", "lm_loss", "block_influence")),
-        ):
-            if getattr(self, name) not in known:
-                raise InputError(f"PruneConfig.{name}: {getattr(self, name)!r} is not one of {list(known)}")
+        check_scores("PruneConfig", self.mamba_head_score, self.expert_score)
+        known = ("iterative_mse", "logit_mse", "lm_loss", "block_influence")
+        if self.layer_score not in known:
+            raise InputError(f"PruneConfig.layer_score: {self.layer_score!r} is not one of {list(known)}")

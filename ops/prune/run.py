@@ -1,61 +1,76 @@
-"""Sort the teacher by importance, take the prefix, write it as a checkpoint."""
+"""Take the prefix of a sorted teacher, or sort and take it at once, and write it as a checkpoint."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from model.checkpoint import save_checkpoint
 from model.config import HybridConfig
-from model.hybrid import HybridLM
-from model.slicing import IndexMaps, gather_model, prefix_maps, sort_maps
-from ops.atomic import read_json, sweep, write_json
+from model.hf_config import read_config
+from model.slicing import IndexMaps, differing, prefix_maps, slice_checkpoint, stored_tensors
+from ops.atomic import read_json, sweep
 from ops.errors import InputError
 from ops.identity import decode
 from ops.importance.scores import Importance
 from ops.prune.config import PruneConfig
 from ops.prune.target import resolve_layers, resolve_width
+from ops.sort_teacher.config import SortConfig
+from ops.sort_teacher.maps_file import INDEX_MAPS, read_maps, shape, write_maps
+from ops.sort_teacher.run import order, sort_key
 from ops.stage import Check, Execution, Inputs, StageResult, one
-from ops.train.result import load_model
+from ops.train.result import clear_model_errors
 from ops.train.vocabulary import tokenizer_files
 
-INDEX_MAPS = "index_maps.json"
 CHOICE = "choice.json"
 """A search's choice (`ops.search`), a PruneConfig."""
-
-SHOWN = ("pattern", "d_model", "intermediate_size", "num_attention_heads", "mamba_num_heads", "mamba_head_dim")
 
 
 def run(config: PruneConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
     """Write the pruned network as a `nemotron_h` checkpoint with the tokenizer's files, and `index_maps.json`: for
-    every channel, head and layer that stayed, which of the teacher's it is.
+    every channel, head, expert and layer that stayed, which of the first teacher's it is.
+
+    Input `sorted_teacher` (of ops.sort_teacher) is sliced as it is; input `teacher`, any checkpoint, is sorted by input
+    `importance` on the way. Input `tokenizer` may be absent where the checkpoint brings its own. Weights keep their
+    types and go from file to file in blocks, so that the size of the checkpoint does not matter.
 
     Raises:
-        InputError: for a target that the teacher cannot be cut to, or an importance of another network.
+        InputError: for a target that the teacher cannot be cut to, an importance of another network, a sorted teacher
+            in another order than the config asks for.
     """
-    teacher_path, tokenizer = one(inputs, "teacher"), one(inputs, "tokenizer")
+    in_order = bool(inputs.get("sorted_teacher"))
+    if in_order and inputs.get("teacher"):
+        raise InputError("inputs: give `teacher` or `sorted_teacher`, not both")
+    source = one(inputs, "sorted_teacher" if in_order else "teacher")
+    tokenizer = one(inputs, "tokenizer") if inputs.get("tokenizer") else source
     if not tokenizer_files(tokenizer):
-        raise InputError(f"{tokenizer}: holds no tokenizer")
-    teacher = load_model(teacher_path, torch.device("cpu"))
-    importance = Importance.read(one(inputs, "importance"), teacher.config)
-    if "search" in inputs:
+        raise InputError(f"{tokenizer}: holds no tokenizer; give one as input `tokenizer`")
+    with clear_model_errors():
+        parent = read_config(source)
+    importance = Importance.read(one(inputs, "importance"), parent)
+    if inputs.get("search"):
         config = searched(config, one(inputs, "search"))
-    target, maps = plan(teacher.config, config, importance)
-    student = gather_model(teacher, maps)
+    if in_order:
+        target, layers = resolve(parent, config, importance)
+        _check_order(source, sort_of(config, parent, target))
+        maps = prefix_maps(parent, target, layers)
+    else:
+        target, maps = plan(parent, config, importance)
     sweep(out)
-    save_checkpoint(student, out, tokenizer_files=tokenizer_files(tokenizer))
-    write_json(out / INDEX_MAPS, {"teacher": shape(teacher.config), "student": shape(target), **maps.to_json()})
+    with clear_model_errors():
+        slice_checkpoint(source, out, maps, tokenizer_files=tokenizer_files(tokenizer))
+        wrong = differing(source, out, maps)
+        written = stored_tensors(out, target)
+    whole = write_maps(out, source, parent, target, maps)
 
-    parameters = sum(parameter.numel() for parameter in student.parameters())
+    shared = {"lm_head.weight"} if target.tie_word_embeddings else set()
+    found = sum(t.numel for n, t in written.items() if n not in shared and not n.endswith("correction_bias"))
     return StageResult(
         counts={
-            "parameters": parameters,
-            "teacher_parameters": teacher.config.num_params(),
+            "parameters": found,
+            "teacher_parameters": parent.num_params(),
             "layers": target.num_layers,
         },
-        checks=[_parameter_count(target, student), _reloads(out, student), _smaller(teacher.config, target)],
-        summary=_summary(teacher.config, target, maps),
+        checks=[_parameter_count(target, found), _reloads(wrong), _smaller(parent, target)],
+        summary=_summary(parent, target, maps, whole),
     )
 
 
@@ -70,44 +85,75 @@ def searched(config: PruneConfig, directory: Path) -> PruneConfig:
     return decode(PruneConfig, read_json(directory / CHOICE), str(directory / CHOICE))
 
 
-def plan(parent: HybridConfig, config: PruneConfig, importance: Importance) -> tuple[HybridConfig, IndexMaps]:
-    """The pruned network's configuration, and which of the teacher's channels, heads and layers it is made of.
+def resolve(parent: HybridConfig, config: PruneConfig, importance: Importance) -> tuple[HybridConfig, list[int]]:
+    """The pruned network's configuration, and the teacher's layers that stay.
 
     Raises:
         InputError: for a target that the teacher cannot be cut to.
     """
     wide = resolve_width(parent, config.width)
     layers = resolve_layers(parent.pattern, config.depth, importance.removal_order(config.layer_score))
-    target = replace(wide, pattern="".join(parent.pattern[index] for index in layers))
-    scores = importance.width_scores(
-        parent, mamba_head_score=config.mamba_head_score, mamba_head_dim=target.mamba_head_dim
+    depths = parent.num_nextn_predict_layers if config.multi_token_prediction else 0
+    pattern = "".join(parent.pattern[index] for index in layers)
+    try:
+        target = replace(wide, pattern=pattern, num_nextn_predict_layers=depths)
+        prefix_maps(parent, target, layers)
+    except ValueError as error:
+        raise InputError(f"PruneConfig: {error}") from error
+    return target, layers
+
+
+def plan(parent: HybridConfig, config: PruneConfig, importance: Importance) -> tuple[HybridConfig, IndexMaps]:
+    """The pruned network's configuration, and which of the unsorted teacher's channels, heads, experts and layers it is
+    made of.
+
+    Raises:
+        InputError: for a target that the teacher cannot be cut to.
+    """
+    target, layers = resolve(parent, config, importance)
+    sorted_maps = order(parent, sort_of(config, parent, target), importance)
+    return target, sorted_maps.then(prefix_maps(parent, target, layers))
+
+
+def sort_of(config: PruneConfig, parent: HybridConfig, target: HybridConfig) -> SortConfig:
+    """The order that a student asks for: where heads lose channels, the x score ranks them by those that stay."""
+    cut = config.mamba_head_score == "x_score" and target.mamba_head_dim < parent.mamba_head_dim
+    return SortConfig(
+        mamba_head_score=config.mamba_head_score,
+        mamba_head_dim=target.mamba_head_dim if cut else None,
+        expert_score=config.expert_score,
     )
-    return target, sort_maps(parent, scores).then(prefix_maps(parent, target, layers))
 
 
-def shape(config: HybridConfig) -> dict[str, Any]:
-    """The fields that pruning can change."""
-    return {name: getattr(config, name) for name in SHOWN}
+def _check_order(sorted_teacher: Path, wanted: SortConfig) -> None:
+    found = (read_maps(sorted_teacher) or {}).get("sort")
+    if found is None:
+        raise InputError(
+            f"{sorted_teacher}: is not a sorted teacher, {INDEX_MAPS} does not say in which order; make one with "
+            "`python -m ops.sort_teacher`, or give it as input `teacher`"
+        )
+    if found != sort_key(wanted):
+        raise InputError(
+            f"{sorted_teacher}: is sorted by {found}, the student asks for {sort_key(wanted)}; sort a teacher that "
+            "way, or give the unsorted one as input `teacher`"
+        )
 
 
-def _parameter_count(target: HybridConfig, student: HybridLM) -> Check:
-    found = sum(parameter.numel() for parameter in student.parameters())
+def _parameter_count(target: HybridConfig, found: int) -> Check:
     return Check(
         name="parameter_count",
-        passed=found == target.num_params() and student.config == target,
+        passed=found == target.num_params(),
         description="the network has as many parameters as the target's configuration says",
         metadata={"parameters": found, "configured": target.num_params()},
     )
 
 
-def _reloads(out: Path, student: HybridLM) -> Check:
-    again = load_model(out, torch.device("cpu"))
-    own = student.state_dict()
-    different = [name for name, tensor in again.state_dict().items() if not torch.equal(tensor, own[name])]
+def _reloads(different: list[str]) -> Check:
     return Check(
         name="reloads",
-        passed=again.config == student.config and not different,
-        description="the written checkpoint is read back strictly and holds the same weights",
+        passed=not different,
+        description="the checkpoint has exactly the tensors of its configuration, and they are the teacher's rows and "
+        "columns that the maps name",
         metadata={"different": different},
     )
 
@@ -122,11 +168,12 @@ def _smaller(parent: HybridConfig, target: HybridConfig) -> Check:
     )
 
 
-def _summary(parent: HybridConfig, target: HybridConfig, maps: IndexMaps) -> dict[str, Any]:
+def _summary(parent: HybridConfig, target: HybridConfig, maps: IndexMaps, whole: IndexMaps) -> dict[str, Any]:
     kept = {layer.parent for layer in maps.layers}
     return {
         "teacher": {**shape(parent), "parameters": parent.num_params()},
         "student": {**shape(target), "parameters": target.num_params()},
+        "layers_of_first_teacher": [layer.parent for layer in whole.layers],
         "share_of_parameters": target.num_params() / parent.num_params(),
         "layers_removed": [
             {"layer": index, "kind": letter} for index, letter in enumerate(parent.pattern) if index not in kept

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from model.config import HybridConfig
-from model.slicing import GROUPS, validate_target
+from model.slicing import GROUPS, validate_target, width_axes
 from ops.errors import InputError
 from ops.prune.config import DepthTarget, WidthTarget
 
@@ -23,10 +23,16 @@ def resolve_width(parent: HybridConfig, width: WidthTarget) -> HybridConfig:
         InputError: for a size that the teacher cannot be cut to, naming the field.
     """
     sizes: dict[str, int] = {}
+    present = width_axes(parent)
     for item in fields(width):
         wanted, size = getattr(width, item.name), getattr(parent, item.name)
         if wanted is None:
             continue
+        if item.name not in present:
+            raise InputError(
+                f"PruneConfig.width.{item.name}: no layer of the teacher {parent.pattern!r} has it; what can be cut "
+                f"is {', '.join(present)}"
+            )
         if isinstance(wanted, float):
             wanted = size if wanted == 1 else _rounded(int(wanted * size), parent, item.name)
         sizes[item.name] = wanted

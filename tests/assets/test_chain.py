@@ -215,7 +215,16 @@ def test_what_was_planted_is_caught(run: Mapping[str, Any]) -> None:
 
 def test_a_checkpoint_leads_back_to_its_warc_files(run: Mapping[str, Any]) -> None:
     found = {r.asset for r in ancestors(run["store"], [record(run, "student_width")])}
-    assert {"sample_crawl", "crawl_manifest", "pages", "corpus", "tokens", "teacher", "importance"} <= found
+    assert {
+        "sample_crawl",
+        "crawl_manifest",
+        "pages",
+        "corpus",
+        "tokens",
+        "teacher",
+        "importance",
+        "sorted_teacher",
+    } <= found
 
 
 def test_checkpoints_load_in_transformers_with_the_same_logits(run: Mapping[str, Any]) -> None:
@@ -249,7 +258,7 @@ def test_editing_the_learning_rate_rebuilds_the_chain_below_and_nothing_else(run
     assert stale(tiny_settings(), instance) == set()
     edited = tiny_settings(tiny(peak_lr=3e-3))
     assert stale(edited, instance) == {"teacher"}
-    below = {"teacher", "importance", "family_report"}
+    below = {"teacher", "importance", "sorted_teacher", "family_report"}
     names = ("width", "depth", "memory")
     below |= {f"{kind}_{name}" for kind in ("pruned", "student") for name in names}
     below |= {f"evaluation_{name}" for name in below if name.startswith(("teacher", "pruned", "student"))}

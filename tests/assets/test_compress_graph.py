@@ -45,7 +45,7 @@ def test_a_student_of_a_student_learns_from_the_teacher() -> None:
     assert (learnt["student"], learnt["teacher"]) == (("pruned_smaller",), ("corrected_teacher",))
     assert learnt["teacher_logits"] == ("teacher_logits",)
     assert graph["teacher_logits"].deps["teacher"] == ("corrected_teacher",)
-    assert graph["pruned_width"].deps["teacher"] == ("teacher",)
+    assert graph["pruned_width"].deps["sorted_teacher"] == ("sorted_teacher",)
     assert "teacher_logits" not in graph["student_width"].deps
 
 

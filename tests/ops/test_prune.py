@@ -199,7 +199,7 @@ def test_a_width_that_cannot_be_cut_is_refused(width: WidthTarget, message: str)
         lambda: WidthTarget(d_model=0),
         lambda: WidthTarget(d_model=1.5),
         lambda: DepthTarget(num_layers=0),
-        lambda: DepthTarget(keep={"E": 1}),
+        lambda: DepthTarget(keep={"X": 1}),
         lambda: DepthTarget(keep={"M": -1}),
         lambda: PruneConfig(layer_score="best"),  # type: ignore[arg-type]
     ],
