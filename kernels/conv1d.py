@@ -21,6 +21,9 @@ CONV1D: Operation[Callable[..., Tensor]] = Operation("causal_conv1d")
 MOST_TAPS = 8
 """Width up to which the `cpu` backend has a kernel of its own."""
 
+SEGMENT = 128
+"""Positions that a thread takes at least; gradients of filter and bias are summed within them, then over them."""
+
 
 def causal_conv1d(
     x_BLC: Tensor,
@@ -151,7 +154,7 @@ def _conv1d_cpu(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL):
 
 class _ConvArgs(native.Arguments):
     _fields_ = native.fields(
-        "batch length channels width threads x_batch x_row y_batch y_row dx_batch dx_row",
+        "batch length channels width segment threads x_batch x_row y_batch y_row dx_batch dx_row",
         "x weight bias state seq_idx y dy dx dweight dbias dstate",
     )
 
@@ -159,7 +162,12 @@ class _ConvArgs(native.Arguments):
 def _arguments(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL) -> _ConvArgs:
     batch, length, channels = x_BLC.shape
     arguments = _ConvArgs(
-        batch=batch, length=length, channels=channels, width=weight_CK.shape[1], threads=torch.get_num_threads()
+        batch=batch,
+        length=length,
+        channels=channels,
+        width=weight_CK.shape[1],
+        segment=SEGMENT,
+        threads=torch.get_num_threads(),
     )
     arguments.rows("x", x_BLC)
     arguments.point(weight=weight_CK, bias=bias_C, state=initial_state_BSC, seq_idx=seq_idx_BL)
@@ -177,16 +185,17 @@ def conv_forward(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL) -> Ten
 
 def conv_backward(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL, grad_y_BLC, grad_x_BLC):
     """Fills grad_x_BLC; returns the gradients of weight_CK, bias_C and the state_BSC (None without one)."""
-    batch, _, channels = x_BLC.shape
+    batch, length, channels = x_BLC.shape
+    units = batch * -(-length // SEGMENT)
     arguments = _arguments(x_BLC, weight_CK, bias_C, initial_state_BSC, seq_idx_BL)
     arguments.rows("dy", grad_y_BLC, "y")
     arguments.rows("dx", grad_x_BLC)
-    grad_weight_BKC = x_BLC.new_empty(batch, weight_CK.shape[1], channels)
-    grad_bias_BC = x_BLC.new_empty(batch, channels)
+    grad_weight_UKC = x_BLC.new_empty(units, weight_CK.shape[1], channels)
+    grad_bias_UC = x_BLC.new_empty(units, channels)
     grad_state_BSC = None if initial_state_BSC is None else torch.empty_like(initial_state_BSC)
-    arguments.point(dweight=grad_weight_BKC, dbias=grad_bias_BC, dstate=grad_state_BSC)
+    arguments.point(dweight=grad_weight_UKC, dbias=grad_bias_UC, dstate=grad_state_BSC)
     native.call("conv1d_backward", x_BLC.dtype, arguments)
-    return grad_weight_BKC.sum(0).T, grad_bias_BC.sum(0), grad_state_BSC
+    return grad_weight_UKC.sum(0).T, grad_bias_UC.sum(0), grad_state_BSC
 
 
 class _NativeConv(Function):

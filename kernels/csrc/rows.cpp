@@ -5,11 +5,11 @@
 
 extern "C" struct NormArgs {
   int64_t rows, width, group, blocks, threads;
-  int64_t x_row, gate_row, y_row, dx_row, dgate_row;
+  int64_t x_row, gate_row, y_row, dx_row, dgate_row, residual_row;
   double eps;
   const void *x, *gate, *weight;  // no gate: null
   void* y;
-  const void* dy;
+  const void *dy, *residual;  // no residual: null
   void *dx, *dgate, *dweight;  // dweight [blocks][width]
 };
 
@@ -23,35 +23,51 @@ extern "C" struct SoftmaxArgs {
 
 namespace {
 
-template <class T> void norm_forward(const NormArgs& a) {
+constexpr int64_t AHEAD = 4;  // rows
+
+// The sum over [begin, end) of what `term(i, count)` makes of the numbers from i on, `count` of them at most.
+template <class T, class Term> [[gnu::always_inline]] inline T sum_of(int64_t begin, int64_t end, Term term) {
+  constexpr int VL = LANES<T>;
+  Vec<T> even{}, odd{};
+  int64_t i = begin;
+  for (; i + 2 * VL <= end; i += 2 * VL) even += term(i, VL), odd += term(i + VL, VL);
+  for (; i < end; i += VL) even += term(i, end - i);
+  return sum_lanes<T>(even + odd);
+}
+
+template <class T, bool GATED> void norm_forward(const NormArgs& a) {
   constexpr int VL = LANES<T>;
 #pragma omp parallel for schedule(static) num_threads(a.threads)
   for (int64_t r = 0; r < a.rows; r++) {
     const T* x = static_cast<const T*>(a.x) + r * a.x_row;
-    const T* z = a.gate ? static_cast<const T*>(a.gate) + r * a.gate_row : nullptr;
+    const T* z = static_cast<const T*>(a.gate) + r * a.gate_row;
     const T* w = static_cast<const T*>(a.weight);
     T* y = static_cast<T*>(a.y) + r * a.y_row;
+    if (GATED && r + AHEAD < a.rows) {
+      expect(x + AHEAD * a.x_row, a.width), expect(z + AHEAD * a.gate_row, a.width);
+      expect_written(y + AHEAD * a.y_row, a.width);
+    }
     for (int64_t g = 0; g < a.width; g += a.group) {
       const int64_t end = g + a.group;
-      Vec<T> squares{};
-      for (int64_t i = g; i < end; i += VL) {
-        Vec<T> v = load_part(x + i, end - i);
-        if (z) {
-          const Vec<T> gate = load_part(z + i, end - i);
+      const T squares = sum_of<T>(g, end, [&](int64_t i, int64_t count) {
+        Vec<T> v = load_part(x + i, count);
+        if constexpr (GATED) {
+          const Vec<T> gate = load_part(z + i, count);
           v *= gate * sigmoid<T>(gate);
-          store_part(y + i, v, end - i);
+          store_part(y + i, v, count);
         }
-        squares += v * v;
-      }
-      const T scale = T(1) / std::sqrt(sum_lanes<T>(squares) / T(a.group) + T(a.eps));
-      const T* v = z ? y : x;
+        return v * v;
+      });
+      const T scale = T(1) / std::sqrt(squares / T(a.group) + T(a.eps));
+      const T* v = GATED ? y : x;
       for (int64_t i = g; i < end; i += VL)
         store_part(y + i, load_part(v + i, end - i) * scale * load_part(w + i, end - i), end - i);
     }
   }
 }
 
-template <class T> void norm_backward(const NormArgs& a) {
+// With `residual`, the gradient of x is its sum with that of the norm.
+template <class T, bool GATED> void norm_backward(const NormArgs& a) {
   constexpr int VL = LANES<T>;
   const int64_t per_block = (a.rows + a.blocks - 1) / a.blocks;
 #pragma omp parallel for schedule(static) num_threads(a.threads)
@@ -60,35 +76,52 @@ template <class T> void norm_backward(const NormArgs& a) {
     std::fill(dw, dw + a.width, T(0));
     for (int64_t r = block * per_block; r < std::min(a.rows, (block + 1) * per_block); r++) {
       const T* x = static_cast<const T*>(a.x) + r * a.x_row;
-      const T* z = a.gate ? static_cast<const T*>(a.gate) + r * a.gate_row : nullptr;
+      const T* z = static_cast<const T*>(a.gate) + r * a.gate_row;
       const T* w = static_cast<const T*>(a.weight);
       const T* dy = static_cast<const T*>(a.dy) + r * a.y_row;
+      const T* residual = a.residual ? static_cast<const T*>(a.residual) + r * a.residual_row : nullptr;
       T* dx = static_cast<T*>(a.dx) + r * a.dx_row;
-      T* dz = a.gate ? static_cast<T*>(a.dgate) + r * a.dgate_row : nullptr;
+      T* dz = static_cast<T*>(a.dgate) + r * a.dgate_row;
+      if (GATED && r + AHEAD < a.rows) {
+        expect(x + AHEAD * a.x_row, a.width), expect(z + AHEAD * a.gate_row, a.width);
+        expect(dy + AHEAD * a.y_row, a.width);
+        expect_written(dx + AHEAD * a.dx_row, a.width), expect_written(dz + AHEAD * a.dgate_row, a.width);
+      }
       for (int64_t g = 0; g < a.width; g += a.group) {
         const int64_t end = g + a.group;
-        Vec<T> squares{}, dots{};
-        for (int64_t i = g; i < end; i += VL) {
-          Vec<T> v = load_part(x + i, end - i);
-          if (z) {
-            const Vec<T> gate = load_part(z + i, end - i), s = sigmoid<T>(gate);
-            store_part(dz + i, s, end - i);
+        // In dx and dz: x * silu(z), and the sigmoid of z.
+        auto value = [&](int64_t i, int64_t count) {
+          Vec<T> v = load_part(x + i, count);
+          if constexpr (GATED) {
+            const Vec<T> gate = load_part(z + i, count), s = sigmoid<T>(gate);
+            store_part(dz + i, s, count);
             v *= gate * s;
+            store_part(dx + i, v, count);
           }
-          squares += v * v;
-          dots += v * load_part(w + i, end - i) * load_part(dy + i, end - i);
-        }
-        const T scale = T(1) / std::sqrt(sum_lanes<T>(squares) / T(a.group) + T(a.eps));
-        const T along = sum_lanes<T>(dots) * scale * scale / T(a.group);
+          return v;
+        };
+        const T squares = sum_of<T>(g, end, [&](int64_t i, int64_t count) {
+          const Vec<T> v = value(i, count);
+          return v * v;
+        });
+        const T* values = GATED ? dx : x;
+        const T dots = sum_of<T>(g, end, [&](int64_t i, int64_t count) {
+          return load_part(values + i, count) * load_part(w + i, count) * load_part(dy + i, count);
+        });
+        const T scale = T(1) / std::sqrt(squares / T(a.group) + T(a.eps));
+        const T along = dots * scale * scale / T(a.group);
         for (int64_t i = g; i < end; i += VL) {
           const int64_t rest = end - i;
-          const Vec<T> xv = load_part(x + i, rest), d = load_part(dy + i, rest);
-          const Vec<T> gate = z ? load_part(z + i, rest) : Vec<T>{}, s = z ? load_part(dz + i, rest) : Vec<T>{};
-          const Vec<T> silu = z ? gate * s : splat(T(1)), v = xv * silu;
-          const Vec<T> dv = (d * load_part(w + i, rest) - v * along) * scale;
+          const Vec<T> d = load_part(dy + i, rest), v = load_part(values + i, rest);
+          Vec<T> out = (d * load_part(w + i, rest) - v * along) * scale;
           store_part(dw + i, load_part(dw + i, rest) + d * v * scale, rest);
-          store_part(dx + i, dv * silu, rest);
-          if (z) store_part(dz + i, dv * xv * s * (T(1) + gate * (T(1) - s)), rest);
+          if constexpr (GATED) {
+            const Vec<T> gate = load_part(z + i, rest), s = load_part(dz + i, rest);
+            store_part(dz + i, out * load_part(x + i, rest) * s * (T(1) + gate * (T(1) - s)), rest);
+            out *= gate * s;
+          }
+          if (residual) out += load_part(residual + i, rest);
+          store_part(dx + i, out, rest);
         }
       }
     }
@@ -182,10 +215,10 @@ template <class T> void kl(const SoftmaxArgs& a) {
 
 }  // namespace
 
-extern "C" void norm_forward_f32(const NormArgs* a) { norm_forward<float>(*a); }
-extern "C" void norm_forward_f64(const NormArgs* a) { norm_forward<double>(*a); }
-extern "C" void norm_backward_f32(const NormArgs* a) { norm_backward<float>(*a); }
-extern "C" void norm_backward_f64(const NormArgs* a) { norm_backward<double>(*a); }
+extern "C" void norm_forward_f32(const NormArgs* a) { a->gate ? norm_forward<float, true>(*a) : norm_forward<float, false>(*a); }
+extern "C" void norm_forward_f64(const NormArgs* a) { a->gate ? norm_forward<double, true>(*a) : norm_forward<double, false>(*a); }
+extern "C" void norm_backward_f32(const NormArgs* a) { a->gate ? norm_backward<float, true>(*a) : norm_backward<float, false>(*a); }
+extern "C" void norm_backward_f64(const NormArgs* a) { a->gate ? norm_backward<double, true>(*a) : norm_backward<double, false>(*a); }
 extern "C" void relu2_f32(const float* x, const float* dy, float* y, int64_t count, int64_t threads) {
   relu2(x, dy, y, count, threads);
 }

@@ -82,6 +82,14 @@ inline void store_part(float* p, Vec<float> v, int64_t count) {
 }
 #endif
 
+// Rows that will soon be read, or written.
+template <class T> inline void expect(const T* row, int64_t columns) {
+  for (int64_t j = 0; j < columns; j += 64 / int64_t(sizeof(T))) __builtin_prefetch(row + j);
+}
+template <class T> inline void expect_written(T* row, int64_t columns) {
+  for (int64_t j = 0; j < columns; j += 64 / int64_t(sizeof(T))) __builtin_prefetch(row + j, 1);
+}
+
 template <class T> inline Vec<T> splat(T s) {
   Vec<T> v;
   for (int i = 0; i < LANES<T>; i++) v[i] = s;

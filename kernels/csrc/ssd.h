@@ -33,13 +33,6 @@ constexpr int64_t DIAGONAL = 16;  // L is computed directly in squares of this s
 
 constexpr int64_t AHEAD = 6;  // rows: those of a large step lie on pages of their own, which no processor foresees
 
-template <class T> inline void expect(const T* row, int64_t columns) {
-  for (int64_t j = 0; j < columns; j += 64 / int64_t(sizeof(T))) __builtin_prefetch(row + j);
-}
-template <class T> inline void expect_written(T* row, int64_t columns) {
-  for (int64_t j = 0; j < columns; j += 64 / int64_t(sizeof(T))) __builtin_prefetch(row + j, 1);
-}
-
 // Copy rows [rows][columns] with a step into [rows][padded], zeros behind.
 template <class T>
 void pack(const T* from, int64_t step, int64_t rows, int64_t columns, T* to, int64_t padded) {
