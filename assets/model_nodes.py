@@ -19,7 +19,7 @@ def pretrain_nodes(recipe: Recipe) -> list[Node]:
         Node(
             asset="teacher",
             group="pretrain",
-            stage=Stage(package=package, version="1" if adopted else "3", observes=adopted, distributed=not adopted),
+            stage=Stage(package=package, version="1" if adopted else "4", observes=adopted, distributed=not adopted),
             config=recipe.teacher,
             deps={"tokenizer": ("tokenizer",)} if adopted else {**DATA, "tokenizer": ("tokenizer",)},
             checks=MODEL if adopted else ("validation_loss_improved", "beats_unigrams", *MODEL),
@@ -67,7 +67,7 @@ def _distillation_teacher_nodes(recipe: Recipe) -> list[Node]:
             Node(
                 asset="corrected_teacher",
                 group="compress",
-                stage=Stage(package="ops.correct", version="1", distributed=True),
+                stage=Stage(package="ops.correct", version="2", distributed=True),
                 config=recipe.correction,
                 deps={"teacher": ("teacher",), "tokenizer": ("tokenizer",), **DATA},
                 checks=("validation_loss_improved", *MODEL),
@@ -82,7 +82,7 @@ def _distillation_teacher_nodes(recipe: Recipe) -> list[Node]:
             Node(
                 asset="teacher_logits",
                 group="compress",
-                stage=Stage(package="ops.teacher_logits", version="1", distributed=True),
+                stage=Stage(package="ops.teacher_logits", version="2", distributed=True),
                 config=recipe.teacher_logits,
                 deps={"teacher": (distillation_teacher(recipe),), **DATA},
                 checks=("finite",),
@@ -104,7 +104,7 @@ def _importance_node(recipe: Recipe, parent: str | None) -> Node:
     return Node(
         asset="importance" if parent is None else f"importance_{parent}",
         group="compress",
-        stage=Stage(package="ops.importance", version="3", distributed=True),
+        stage=Stage(package="ops.importance", version="4", distributed=True),
         config=recipe.importance,
         deps={"teacher": (_cut_from(parent),), **DATA},
         checks=("finite",),
@@ -223,7 +223,7 @@ def evaluate_nodes(recipe: Recipe) -> list[Node]:
         Node(
             asset=f"evaluation_{checkpoint}",
             group="evaluate",
-            stage=Stage(package="ops.evaluate", version="2"),
+            stage=Stage(package="ops.evaluate", version="3"),
             config=recipe.evaluate,
             deps={
                 "checkpoint": (checkpoint,),

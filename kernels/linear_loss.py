@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, kl_div, linear, log_softmax
 
 from kernels import native, triton_support
 from kernels.dispatch import Operation
+from kernels.linear_loss_cpu import Loss, Projection, linear_loss
 from kernels.softcap import softcap, softcap_gradient_
 
 CROSS_ENTROPY: Operation[Callable[..., Tensor]] = Operation("linear_cross_entropy")
@@ -258,66 +259,17 @@ def _kl_torch(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, *optio
     return _ChunkedKL.apply(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, *options)
 
 
-class _SoftmaxArgs(native.Arguments):
-    _fields_ = native.fields("rows vocabulary threads gradient", "logits teacher target losses", doubles="scale")
-
-
-def _softmax_loss(function, logits_TV, teacher_TV, target_T, *, gradient, scale=1.0) -> Tensor:
-    """losses_T of a chunk, 0 where the target is negative; logits become the gradient of logits if `gradient`."""
-    losses_T = logits_TV.new_empty(logits_TV.shape[0])
-    arguments = _SoftmaxArgs(
-        rows=logits_TV.shape[0],
-        vocabulary=logits_TV.shape[1],
-        threads=torch.get_num_threads(),
-        gradient=int(gradient),
-        scale=scale,
-    )
-    arguments.point(logits=logits_TV, teacher=teacher_TV, target=target_T, losses=losses_T)
-    native.call(function, logits_TV.dtype, arguments)
-    return losses_T
-
-
-class _NativeCrossEntropy(_ChunkedCrossEntropy):
-    @staticmethod
-    def forward(ctx, hidden_TD, weight_VD, target_T, size, cap):
-        gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
-        total = hidden_TD.new_zeros(())
-        for part in _chunks(hidden_TD.shape[0], size):
-            logits_TV = softcap(linear(hidden_TD[part], weight_VD), cap)
-            capped_TV = logits_TV.clone() if gradients.wanted and cap is not None else None
-            total += _softmax_loss("cross_entropy", logits_TV, None, target_T[part], gradient=gradients.wanted).sum()
-            if gradients.wanted:
-                gradients.add(part, _uncapped(logits_TV, capped_TV, cap))
-        gradients.keep(ctx)
-        return total
-
-
-class _NativeKL(_ChunkedKL):
-    @staticmethod
-    def forward(ctx, hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size, caps):
-        gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
-        total = hidden_TD.new_zeros(())
-        counted_T = mask_T.to(torch.int64) - 1
-        for part in _chunks(hidden_TD.shape[0], size):
-            logits_TV = softcap(linear(hidden_TD[part], weight_VD), caps[0])
-            capped_TV = logits_TV.clone() if gradients.wanted and caps[0] is not None else None
-            teacher_TV = softcap(linear(teacher_hidden_TD[part], teacher_weight_VD), caps[1])
-            options = {"gradient": gradients.wanted, "scale": 1 / temperature}
-            total += _softmax_loss("kl", logits_TV, teacher_TV, counted_T[part], **options).sum()
-            if gradients.wanted:
-                gradients.add(part, _uncapped(logits_TV, capped_TV, caps[0]))
-        gradients.keep(ctx)
-        return total
-
-
 @CROSS_ENTROPY.register("cpu", usable=native.usable, dtypes=native.DTYPES)
 def _cross_entropy_cpu(hidden_TD, weight_VD, target_T, size, cap):
-    return _NativeCrossEntropy.apply(hidden_TD, weight_VD, target_T.to(torch.int64).contiguous(), size, cap)
+    student = Projection(hidden_TD, weight_VD, cap)
+    return linear_loss(Loss(student, None, target_T.to(torch.int64).contiguous(), 1.0, size))
 
 
 @KL.register("cpu", usable=native.usable, dtypes=native.DTYPES)
-def _kl_cpu(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, *options):
-    return _NativeKL.apply(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, *options)
+def _kl_cpu(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size, caps):
+    student = Projection(hidden_TD, weight_VD, caps[0])
+    teacher = Projection(teacher_hidden_TD, teacher_weight_VD, caps[1])
+    return linear_loss(Loss(student, teacher, mask_T.to(torch.int64) - 1, 1 / temperature, size))
 
 
 # The Triton kernels know no cap: capped logits take the way of `torch`, with the same chunks.

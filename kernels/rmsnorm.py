@@ -72,8 +72,8 @@ def _gated_rms_norm_torch(x_XD, gate_XD, weight_D, group_size, eps):
 
 class _NormArgs(native.Arguments):
     _fields_ = native.fields(
-        "rows width group blocks threads x_row gate_row y_row dx_row dgate_row residual_row",
-        "x gate weight y dy residual dx dgate dweight",
+        "rows width group blocks threads x_row gate_row y_row dx_row dgate_row",
+        "x gate weight y dy dx dgate dweight",
         doubles="eps",
     )
 
@@ -102,19 +102,14 @@ def norm_forward(x_TD, gate_TD, weight_D, group_size, eps) -> Tensor:
     return y_TD
 
 
-def norm_backward(
-    x_TD, gate_TD, weight_D, group_size, eps, grad_y_TD, grad_x_TD, grad_gate_TD, residual_TD=None
-) -> Tensor:
-    """Fills the gradients of x (plus `residual_TD`) and gate; returns that of the weight."""
+def norm_backward(x_TD, gate_TD, weight_D, group_size, eps, grad_y_TD, grad_x_TD, grad_gate_TD) -> Tensor:
+    """Fills the gradients of x and gate; returns that of the weight."""
     arguments = _arguments(x_TD, gate_TD, weight_D, group_size, eps)
     arguments.blocks = -(-x_TD.shape[0] // BLOCK_ROWS)
     grad_weight_KD = x_TD.new_empty(arguments.blocks, x_TD.shape[1])
     arguments.point(dy=grad_y_TD, dx=grad_x_TD, dgate=grad_gate_TD, dweight=grad_weight_KD)
     arguments.y_row, arguments.dx_row = grad_y_TD.stride(0), grad_x_TD.stride(0)
     arguments.dgate_row = 0 if gate_TD is None else grad_gate_TD.stride(0)
-    if residual_TD is not None:
-        arguments.point(residual=residual_TD)
-        arguments.residual_row = residual_TD.stride(0)
     native.call("norm_backward", x_TD.dtype, arguments)
     return grad_weight_KD.sum(0)
 

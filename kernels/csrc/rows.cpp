@@ -5,20 +5,20 @@
 
 extern "C" struct NormArgs {
   int64_t rows, width, group, blocks, threads;
-  int64_t x_row, gate_row, y_row, dx_row, dgate_row, residual_row;
+  int64_t x_row, gate_row, y_row, dx_row, dgate_row;
   double eps;
   const void *x, *gate, *weight;  // no gate: null
   void* y;
-  const void *dy, *residual;  // no residual: null
+  const void* dy;
   void *dx, *dgate, *dweight;  // dweight [blocks][width]
 };
 
 extern "C" struct SoftmaxArgs {
-  int64_t rows, vocabulary, threads, gradient;
-  double scale;               // of the logits: 1 / temperature
-  void *logits, *teacher;     // [rows][vocabulary]; where `gradient`, logits become the gradient of the logits
-  const int64_t* target;      // negative: not counted. With a teacher: the mask as 0 / -1
-  void* losses;               // [rows]
+  int64_t rows, columns, first, threads, gradient;  // columns from `first` on
+  double scale;            // of the logits: 1 / temperature
+  void *logits, *teacher;  // [rows][columns]; where `gradient`, logits become the gradient of the logits
+  const int64_t* target;   // negative: not counted. With a teacher: the mask as 0 / -1
+  void *losses, *known;    // [rows], [rows][5]
 };
 
 namespace {
@@ -66,7 +66,6 @@ template <class T, bool GATED> void norm_forward(const NormArgs& a) {
   }
 }
 
-// With `residual`, the gradient of x is its sum with that of the norm.
 template <class T, bool GATED> void norm_backward(const NormArgs& a) {
   constexpr int VL = LANES<T>;
   const int64_t per_block = (a.rows + a.blocks - 1) / a.blocks;
@@ -79,7 +78,6 @@ template <class T, bool GATED> void norm_backward(const NormArgs& a) {
       const T* z = static_cast<const T*>(a.gate) + r * a.gate_row;
       const T* w = static_cast<const T*>(a.weight);
       const T* dy = static_cast<const T*>(a.dy) + r * a.y_row;
-      const T* residual = a.residual ? static_cast<const T*>(a.residual) + r * a.residual_row : nullptr;
       T* dx = static_cast<T*>(a.dx) + r * a.dx_row;
       T* dz = static_cast<T*>(a.dgate) + r * a.dgate_row;
       if (GATED && r + AHEAD < a.rows) {
@@ -120,7 +118,6 @@ template <class T, bool GATED> void norm_backward(const NormArgs& a) {
             store_part(dz + i, out * load_part(x + i, rest) * s * (T(1) + gate * (T(1) - s)), rest);
             out *= gate * s;
           }
-          if (residual) out += load_part(residual + i, rest);
           store_part(dx + i, out, rest);
         }
       }
@@ -141,75 +138,185 @@ template <class T> void relu2(const T* x, const T* dy, T* y, int64_t count, int6
   }
 }
 
+// What a row of logits, of which only a part is there at a time, is known by: its largest number so far, and the sum of
+// exp(logit - largest).
 template <class T> struct Normaliser {
   T largest, sum;
+  double log() const { return double(largest) + std::log(double(sum)); }
 };
 
-// row *= scale; the largest number and sum(exp(row - largest)).
-template <class T> Normaliser<T> normaliser(T* row, int64_t count, T scale) {
+template <class T> T largest_of(const T* row, int64_t count) {
   constexpr int VL = LANES<T>;
   Vec<T> most = splat(-std::numeric_limits<T>::infinity());
   int64_t i = 0;
   for (; i + VL <= count; i += VL) {
-    const Vec<T> v = load(row + i) * scale;
-    store(row + i, v);
+    const Vec<T> v = load(row + i);
     most = v > most ? v : most;
   }
   T largest = -std::numeric_limits<T>::infinity();
   for (int j = 0; j < VL; j++) largest = std::max(largest, most[j]);
-  for (; i < count; i++) row[i] *= scale, largest = std::max(largest, row[i]);
-  Vec<T> sums{};
-  for (i = 0; i + VL <= count; i += VL) sums += exp_of(load(row + i) - largest);
-  T sum = sum_lanes<T>(sums);
-  for (; i < count; i++) sum += std::exp(row[i] - largest);
-  return {largest, sum};
+  for (; i < count; i++) largest = std::max(largest, row[i]);
+  return largest;
 }
 
+// The first `count` lanes, zero behind.
+template <class T> inline Vec<T> zero_behind(Vec<T> v, int64_t count) {
+  for (int64_t j = count; j < LANES<T>; j++) v[j] = T(0);
+  return v;
+}
+
+// From the state before this part of a row to that after it; the exponentials of the part replace it if `keep`.
+template <class T> void add_part(T* row, int64_t count, T scale, bool keep, Normaliser<T>& known) {
+  const T largest = std::max(known.largest, scale * largest_of(row, count));
+  const T sum = sum_of<T>(0, count, [&](int64_t i, int64_t rest) {
+    const Vec<T> e = zero_behind<T>(exp_of(load_part(row + i, rest) * scale - largest), rest);
+    if (keep) store_part(row + i, e, rest);
+    return e;
+  });
+  known.sum = known.sum * (known.largest < largest ? T(std::exp(double(known.largest) - largest)) : T(1)) + sum;
+  known.largest = largest;
+}
+
+template <class T> void scale_row(T* row, int64_t count, T factor) {
+  for (int64_t i = 0; i < count; i += LANES<T>) store_part(row + i, load_part(row + i, count - i) * factor, count - i);
+}
+
+// Whole rows: the loss, and the gradient of the logits in their place.
 template <class T> void cross_entropy(const SoftmaxArgs& a) {
 #pragma omp parallel for schedule(static) num_threads(a.threads)
   for (int64_t r = 0; r < a.rows; r++) {
-    T* row = static_cast<T*>(a.logits) + r * a.vocabulary;
+    T* row = static_cast<T*>(a.logits) + r * a.columns;
     T& loss = static_cast<T*>(a.losses)[r];
-    if (a.target[r] < 0) {
+    const int64_t target = a.target[r];
+    if (target < 0) {
       loss = T(0);
-      if (a.gradient) std::fill(row, row + a.vocabulary, T(0));
+      if (a.gradient) std::fill(row, row + a.columns, T(0));
       continue;
     }
-    const auto [largest, sum] = normaliser(row, a.vocabulary, T(1));
-    loss = largest + std::log(sum) - row[a.target[r]];
+    Normaliser<T> known{-std::numeric_limits<T>::infinity(), T(0)};
+    const double picked = row[target];
+    add_part(row, a.columns, T(1), a.gradient != 0, known);
+    loss = T(known.log() - picked);
     if (!a.gradient) continue;
-    const T inverse = T(1) / sum;
-    for (int64_t i = 0; i < a.vocabulary; i += LANES<T>)
-      store_part(row + i, exp_of(load_part(row + i, a.vocabulary - i) - largest) * inverse, a.vocabulary - i);
-    row[a.target[r]] -= T(1);
+    scale_row(row, a.columns, T(1) / known.sum);
+    row[target] -= T(1);
   }
+}
+
+// sum of P (teacher - student) over a part of a row, P = exp(teacher - largest), all logits scaled. Both parts are
+// replaced by their exponentials if `keep`. `total` is of the scale of the teacher's sum.
+template <class T>
+void add_both(T* mine, T* theirs, int64_t count, T scale, bool keep, Normaliser<T>& student, Normaliser<T>& teacher,
+              T& total) {
+  const T old = teacher.largest;
+  const T top = std::max(student.largest, scale * largest_of(mine, count));
+  const T their_top = std::max(old, scale * largest_of(theirs, count));
+  Vec<T> their_sum{}, cross{};
+  const T sum = sum_of<T>(0, count, [&](int64_t i, int64_t rest) {
+    const Vec<T> q = load_part(mine + i, rest) * scale - top, p = load_part(theirs + i, rest) * scale - their_top;
+    const Vec<T> student_exp = zero_behind<T>(exp_of(q), rest), teacher_exp = zero_behind<T>(exp_of(p), rest);
+    their_sum += teacher_exp;
+    cross += teacher_exp * (p - q);
+    if (keep) store_part(mine + i, student_exp, rest), store_part(theirs + i, teacher_exp, rest);
+    return student_exp;
+  });
+  // Terms of earlier parts are relative to the largest numbers of then.
+  if (old > -std::numeric_limits<T>::infinity()) {
+    const T factor = T(std::exp(double(old) - their_top));
+    const T moved = (old - their_top) - (student.largest - top);
+    total = (total + teacher.sum * moved) * factor;
+    teacher.sum *= factor;
+    student.sum *= T(std::exp(double(student.largest) - top));
+  }
+  total += sum_lanes<T>(cross);
+  teacher.sum += sum_lanes<T>(their_sum);
+  student.sum += sum;
+  student.largest = top, teacher.largest = their_top;
+}
+
+// sum P / sum(P) * (log of the teacher's probability - log of the student's)
+template <class T> T divergence(const Normaliser<T>& student, const Normaliser<T>& teacher, T total) {
+  return T(double(total) / double(teacher.sum) - std::log(double(teacher.sum)) + std::log(double(student.sum)));
 }
 
 template <class T> void kl(const SoftmaxArgs& a) {
 #pragma omp parallel for schedule(static) num_threads(a.threads)
   for (int64_t r = 0; r < a.rows; r++) {
-    T* row = static_cast<T*>(a.logits) + r * a.vocabulary;
-    T* teacher = static_cast<T*>(a.teacher) + r * a.vocabulary;
+    T* row = static_cast<T*>(a.logits) + r * a.columns;
+    T* theirs = static_cast<T*>(a.teacher) + r * a.columns;
     T& loss = static_cast<T*>(a.losses)[r];
     if (a.target[r] < 0) {
       loss = T(0);
-      if (a.gradient) std::fill(row, row + a.vocabulary, T(0));
+      if (a.gradient) std::fill(row, row + a.columns, T(0));
       continue;
     }
-    const auto [largest, sum] = normaliser(row, a.vocabulary, T(a.scale));
-    const auto [their_largest, their_sum] = normaliser(teacher, a.vocabulary, T(a.scale));
-    const T shift = largest + std::log(sum), their_shift = their_largest + std::log(their_sum);
-    const T inverse = T(1) / sum, their_inverse = T(1) / their_sum;
-    Vec<T> total{};
-    for (int64_t i = 0; i < a.vocabulary; i += LANES<T>) {
-      const int64_t rest = a.vocabulary - i;
-      const Vec<T> mine = load_part(row + i, rest), theirs = load_part(teacher + i, rest);
-      Vec<T> p = exp_of(theirs - their_largest) * their_inverse;
-      for (int64_t j = rest; j < LANES<T>; j++) p[j] = T(0);
-      total += p * ((theirs - their_shift) - (mine - shift));
-      if (a.gradient) store_part(row + i, (exp_of(mine - largest) * inverse - p) * T(a.scale), rest);
+    constexpr T NOTHING = -std::numeric_limits<T>::infinity();
+    Normaliser<T> student{NOTHING, T(0)}, teacher{NOTHING, T(0)};
+    T total = T(0);
+    add_both(row, theirs, a.columns, T(a.scale), a.gradient != 0, student, teacher, total);
+    loss = divergence(student, teacher, total);
+    if (!a.gradient) continue;
+    const T factor = T(a.scale) / student.sum, their_factor = T(a.scale) / teacher.sum;
+    for (int64_t i = 0; i < a.columns; i += LANES<T>) {
+      const int64_t rest = a.columns - i;
+      store_part(row + i, load_part(row + i, rest) * factor - load_part(theirs + i, rest) * their_factor, rest);
     }
-    loss = sum_lanes<T>(total);
+  }
+}
+
+// The same losses where the vocabulary comes in tiles, twice: `known` collects what the whole rows are known by,
+// [rows][5]: student's largest and sum, teacher's largest and sum, and the logit of the target or the sum of add_both.
+template <class T> void collect(const SoftmaxArgs& a) {
+#pragma omp parallel for schedule(static) num_threads(a.threads)
+  for (int64_t r = 0; r < a.rows; r++) {
+    T* row = static_cast<T*>(a.logits) + r * a.columns;
+    T* known = static_cast<T*>(a.known) + r * 5;
+    if (a.target[r] < 0) continue;
+    Normaliser<T> student{known[0], known[1]};
+    if (a.teacher) {
+      Normaliser<T> teacher{known[2], known[3]};
+      add_both(row, static_cast<T*>(a.teacher) + r * a.columns, a.columns, T(a.scale), false, student, teacher, known[4]);
+      known[2] = teacher.largest, known[3] = teacher.sum;
+    } else {
+      const int64_t at = a.target[r] - a.first;
+      if (at >= 0 && at < a.columns) known[4] = row[at];
+      add_part(row, a.columns, T(1), false, student);
+    }
+    known[0] = student.largest, known[1] = student.sum;
+  }
+}
+
+template <class T> void finish(const SoftmaxArgs& a) {
+  for (int64_t r = 0; r < a.rows; r++) {
+    const T* known = static_cast<const T*>(a.known) + r * 5;
+    const Normaliser<T> student{known[0], known[1]}, teacher{known[2], known[3]};
+    const bool distilled = a.teacher != nullptr;
+    static_cast<T*>(a.losses)[r] = a.target[r] < 0 ? T(0)
+                                   : distilled     ? divergence(student, teacher, known[4])
+                                                   : T(student.log() - double(known[4]));
+  }
+}
+
+// Tiles of logits become those of the gradient.
+template <class T> void differentiate(const SoftmaxArgs& a) {
+#pragma omp parallel for schedule(static) num_threads(a.threads)
+  for (int64_t r = 0; r < a.rows; r++) {
+    T* row = static_cast<T*>(a.logits) + r * a.columns;
+    const T* theirs = static_cast<const T*>(a.teacher) + r * a.columns;
+    const T* known = static_cast<const T*>(a.known) + r * 5;
+    if (a.target[r] < 0) {
+      std::fill(row, row + a.columns, T(0));
+      continue;
+    }
+    const T scale = T(a.scale), factor = scale / known[1], their_factor = scale / known[3];
+    for (int64_t i = 0; i < a.columns; i += LANES<T>) {
+      const int64_t rest = a.columns - i;
+      Vec<T> g = exp_of(load_part(row + i, rest) * scale - known[0]) * factor;
+      if (a.teacher) g -= exp_of(load_part(theirs + i, rest) * scale - known[2]) * their_factor;
+      store_part(row + i, g, rest);
+    }
+    const int64_t at = a.target[r] - a.first;
+    if (!a.teacher && at >= 0 && at < a.columns) row[at] -= T(1);
   }
 }
 
@@ -229,3 +336,9 @@ extern "C" void cross_entropy_f32(const SoftmaxArgs* a) { cross_entropy<float>(*
 extern "C" void cross_entropy_f64(const SoftmaxArgs* a) { cross_entropy<double>(*a); }
 extern "C" void kl_f32(const SoftmaxArgs* a) { kl<float>(*a); }
 extern "C" void kl_f64(const SoftmaxArgs* a) { kl<double>(*a); }
+extern "C" void softmax_collect_f32(const SoftmaxArgs* a) { collect<float>(*a); }
+extern "C" void softmax_collect_f64(const SoftmaxArgs* a) { collect<double>(*a); }
+extern "C" void softmax_finish_f32(const SoftmaxArgs* a) { finish<float>(*a); }
+extern "C" void softmax_finish_f64(const SoftmaxArgs* a) { finish<double>(*a); }
+extern "C" void softmax_differentiate_f32(const SoftmaxArgs* a) { differentiate<float>(*a); }
+extern "C" void softmax_differentiate_f64(const SoftmaxArgs* a) { differentiate<double>(*a); }

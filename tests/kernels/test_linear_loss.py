@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
+from kernels import linear_loss_cpu
 from kernels.linear_loss import (
     CROSS_ENTROPY,
     linear_cross_entropy,
@@ -93,6 +94,54 @@ def test_gradcheck(backend, cap):
         lambda h, w: linear_kl(h, w, teacher_hidden, teacher_weight, cap=cap, chunk_size=4, backend=backend)[0],
         [hidden, weight],
     )
+
+
+@pytest.fixture
+def tiled(monkeypatch):
+    """Small tiles, which none of the sizes is a multiple of."""
+    monkeypatch.setattr(linear_loss_cpu, "TILE_TOKENS", 5)
+    monkeypatch.setattr(linear_loss_cpu, "TILE_COLUMNS", 7)
+
+
+@pytest.mark.skipif("cpu" not in BACKENDS, reason="no C++ kernels here")
+@pytest.mark.parametrize("narrow", [128, 0], ids=["tiles", "chunks"])
+@pytest.mark.parametrize("cap", [None, 1.5])
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+@pytest.mark.parametrize("temperature", [None, 1.0, 2.5])
+def test_tiles_and_chunks(tiled, monkeypatch, narrow, cap, scale, temperature):
+    monkeypatch.setattr(linear_loss_cpu, "NARROW_WIDTH", narrow)
+    hidden, weight, target = make_inputs()
+    others = make_inputs(width=9, seed=1)[:2]
+    hidden, weight = (hidden * scale).detach().requires_grad_(), weight.flip(0).detach().requires_grad_()
+
+    def loss(backend):
+        options = {"cap": cap, "chunk_size": 4, "backend": backend}
+        if temperature is None:
+            return linear_cross_entropy(hidden, weight, target, **options)[0]
+        options |= {"temperature": temperature, "mask_T": target >= 0}
+        return linear_kl(hidden, weight, *others, teacher_cap=cap, **options)[0]
+
+    expected, total = loss("ref"), loss("cpu")
+    torch.testing.assert_close(total, expected)
+    with torch.no_grad():
+        assert torch.equal(loss("cpu"), total)
+    wanted = torch.autograd.grad(expected * 0.3, [hidden, weight])
+    found = torch.autograd.grad(total * 0.3, [hidden, weight], retain_graph=True)
+    for a, e in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, e)
+    for a, again in zip(found, torch.autograd.grad(total * 0.3, [hidden, weight]), strict=True):
+        assert torch.equal(a, again)
+
+
+@pytest.mark.skipif("cpu" not in BACKENDS, reason="no C++ kernels here")
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_reaches_the_loss_through_tiles(tiled, value):
+    hidden, weight, target = make_inputs()
+    broken = weight.detach().clone()
+    broken[-1, 0] = value
+    options = {"chunk_size": 4, "backend": "cpu"}
+    assert not linear_cross_entropy(hidden, broken, target, **options)[0].isfinite()
+    assert not linear_kl(hidden, broken, hidden, weight, **options)[0].isfinite()
 
 
 def test_kl_of_equal_models_is_zero_and_the_teacher_gets_no_gradient():
