@@ -136,14 +136,15 @@ def _keys(text: str) -> list[str]:
     pieces[0] = _BARE + pieces[0]
     keys: list[str] = []
     for piece in pieces:
-        head, newline, tail = piece.partition("\n") if piece[0] != _BARE else ("", "", "")
-        if not newline and piece[0] != _BARE:
+        if "\n" not in piece:
             keys.append(piece)
-        elif newline and not tail.strip(" "):  # the end of a line, the next one indented or not: most are
+            continue
+        head, _, tail = piece.partition("\n")
+        if head and not tail.strip(" "):  # the end of a line, the next one indented or not: most are
             if head[-1].isalnum() and head[-1].isascii():
                 keys += [head, _NEWLINE]
             else:
-                keys.append(head + newline)
+                keys.append(f"{head}\n")
             if tail:
                 keys.append(_BARE + tail)
         else:
