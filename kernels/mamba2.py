@@ -103,7 +103,14 @@ def _mix_parts(zxBCdt_BLE, weights, settings, states, seq_idx_BL, backend):
     A_H = -weights.A_log_H.exp()
     if states.ssm_BHPN is not None and zxBCdt_BLE.shape[1] == 1:
         y_BHP, ssm_BHPN = ssd_step(
-            x_BLHP[:, 0], dt_BLH[:, 0], A_H, B_BLGN[:, 0], C_BLGN[:, 0], states.ssm_BHPN, D_H=weights.D_H
+            x_BLHP[:, 0],
+            dt_BLH[:, 0],
+            A_H,
+            B_BLGN[:, 0],
+            C_BLGN[:, 0],
+            states.ssm_BHPN,
+            D_H=weights.D_H,
+            backend=backend,
         )
         y_BLHP = y_BHP[:, None]
     else:

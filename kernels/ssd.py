@@ -20,6 +20,7 @@ from kernels.dispatch import Operation
 from kernels.ssd_cpu import scan
 
 SSD: Operation[Callable[..., tuple[Tensor, Tensor]]] = Operation("ssd")
+SSD_STEP: Operation[Callable[..., tuple[Tensor, Tensor]]] = Operation("ssd_step")
 
 
 def ssd(
@@ -75,8 +76,17 @@ def ssd_step(
     state_BHPN: Tensor,
     *,
     D_H: Tensor | None = None,
+    backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """One step of the recurrence, for decoding; returns (y_BHP, new state_BHPN)."""
+    given = (x_BHP, dt_BH, A_H, B_BGN, C_BGN, state_BHPN, D_H)
+    function = SSD_STEP.select(backend, x_BHP.device, *(tensor.dtype for tensor in given if tensor is not None))
+    return function(*given)
+
+
+@SSD_STEP.register("ref")
+@SSD_STEP.register("torch")
+def _step_torch(x_BHP, dt_BH, A_H, B_BGN, C_BGN, state_BHPN, D_H):
     repeats = x_BHP.shape[1] // B_BGN.shape[1]
     work = torch.promote_types(x_BHP.dtype, torch.float32)
     x, dt, state_BHPN = x_BHP.to(work), dt_BH.to(work), state_BHPN.to(work)
@@ -88,6 +98,15 @@ def ssd_step(
     if D_H is not None:
         y_BHP = y_BHP + D_H.to(work)[:, None] * x
     return y_BHP.to(x_BHP.dtype), state_BHPN
+
+
+@SSD_STEP.register("triton", **triton_support.REGISTRATION)
+def _step_triton(*given):
+    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in given):
+        return _step_torch(*given)  # decoding needs no gradient: the kernel has none
+    from kernels import ssd_step_triton
+
+    return ssd_step_triton.step(*given)
 
 
 @SSD.register("ref")
@@ -102,7 +121,7 @@ def _ssd_ref(x_BLHP, dt_BLH, A_H, B_BLGN, C_BLGN, D_H, initial_state_BHPN, seq_i
     for t in range(length):
         if seq_idx_BL is not None and t > 0:
             state = state * (seq_idx_BL[:, t] == seq_idx_BL[:, t - 1]).to(work)[:, None, None, None]
-        y, state = ssd_step(x_BLHP[:, t], dt_BLH[:, t], A_H, B_BLGN[:, t], C_BLGN[:, t], state, D_H=D_H)
+        y, state = _step_torch(x_BLHP[:, t], dt_BLH[:, t], A_H, B_BLGN[:, t], C_BLGN[:, t], state, D_H)
         outputs.append(y)
     return torch.stack(outputs, dim=1), state
 

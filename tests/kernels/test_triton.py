@@ -48,8 +48,15 @@ def first_options():
 
 @pytest.mark.usefixtures("first_options")
 def test_compiles_for_an_h100(monkeypatch, tmp_path):
-    """Every kernel of a training step becomes machine code that fits, with the types of bf16 training."""
-    from kernels import conv1d_triton, linear_loss_triton, relu2_triton, rmsnorm_triton, ssd_backward_triton
+    """Every kernel becomes machine code that fits, with the types of bf16 training."""
+    from kernels import (
+        conv1d_triton,
+        linear_loss_triton,
+        relu2_triton,
+        rmsnorm_triton,
+        ssd_backward_triton,
+        ssd_step_triton,
+    )
     from tests.kernels.offline import compiling_for
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
@@ -82,12 +89,17 @@ def test_compiles_for_an_h100(monkeypatch, tmp_path):
                 128,
             ),
         ]
+        with torch.no_grad():
+            shared = half(2, 8, 128)
+            ssd_step_triton.step(
+                half(2, 16, 64), single(2, 16), single(16), shared, shared, single(2, 16, 64, 128), single(16)
+            )
         torch.autograd.backward([output.float().sum() for output in outputs])
     names = [kernel.name for kernel in compiled]
     assert all(kernel.code.startswith(b"\x7fELF") for kernel in compiled)
     assert set(names) == {
         *("_relu2", "_forward", "_backward", "_convolve", "_spread", "_cross_entropy", "_kl", "_cumulate"),
-        *("_products", "pass_states", "_scan", "_inputs", "_scores", "_shared", "_steps"),
+        *("_products", "pass_states", "_scan", "_inputs", "_scores", "_shared", "_steps", "_step"),
     }
     twice = ("_relu2", "_convolve", "pass_states", "_shared")
     assert len(names) == len(set(names)) + len(twice)

@@ -51,6 +51,18 @@ def test_only_the_final_state_or_only_y_is_differentiated():
         )
 
 
+@pytest.mark.parametrize(("shape", "packed"), [((1, 18, 2, 4, 2, 4), True), ((2, 1, 4, 18, 2, 20), False)])
+def test_a_mixer_of_these_kernels_and_its_step_of_decoding(shape, packed):
+    """With gradients, and without: then one position takes a kernel of its own."""
+    from tests.kernels import test_mamba2
+
+    (actual, alone), (expected, _) = (
+        test_mamba2.run(shape, torch.float64, name, with_state=True, packed=packed) for name in ("triton", "ref")
+    )
+    for a, e in zip([*actual, *alone], [*expected, *expected[:3]], strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-9)
+
+
 def test_large_steps_give_neither_infinities_nor_nan():
     inputs, _ = make_inputs((1, 32, 1, 4, 1, 4, 32), dtype=torch.float32)
     x, _, A, B, C, _, _ = (t.requires_grad_() for t in inputs)
