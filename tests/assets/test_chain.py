@@ -225,6 +225,8 @@ def test_a_checkpoint_leads_back_to_its_warc_files(run: Mapping[str, Any]) -> No
         "importance",
         "sorted_teacher",
     } <= found
+    maps = [run["store"].local_path(record(run, f"{kind}_width")) / "index_maps.json" for kind in ("pruned", "student")]
+    assert maps[0].read_bytes() == maps[1].read_bytes(), "distillation hands on which channel of the teacher is which"
 
 
 def test_checkpoints_load_in_transformers_with_the_same_logits(run: Mapping[str, Any]) -> None:
