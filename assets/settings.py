@@ -28,6 +28,8 @@
 | STILLHOUSE_LAUNCH | heavy stages: `inprocess`, `subprocess` or `torchrun` | `subprocess` |
 | STILLHOUSE_NPROC | processes per node under torchrun | 1 |
 | STILLHOUSE_PARALLEL | training under torchrun: `ddp`, whole models; `fsdp`, each process its rows of one | `ddp` |
+| STILLHOUSE_WATCH | `tensorboard`, `wandb`, comma-separated: who else is shown a training run | none |
+| STILLHOUSE_REFERENCE | an earlier training run, its directory: a warning when the loss leaves its curve | none |
 | STILLHOUSE_KEEP_STATES | states of a training run that are kept to go on from | 2 |
 """
 
@@ -71,6 +73,8 @@ class Settings:
     endpoint_url: str | None = None
     parallel: Parallel = "ddp"
     keep_states: int = 2
+    watch: tuple[str, ...] = ()
+    reference: str | None = None
 
     def execution(self, source: str | None) -> Execution:
         """How a stage runs here; `source` is the kind of thing it reads outside the store."""
@@ -82,6 +86,8 @@ class Settings:
             endpoint_url=self.endpoint_url,
             parallel=self.parallel,
             keep_states=self.keep_states,
+            watch=self.watch,
+            reference=self.reference,
         )
 
 
@@ -156,6 +162,8 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
         endpoint_url=env.get("STILLHOUSE_S3_ENDPOINT"),
         parallel=parallel,  # type: ignore[arg-type]
         keep_states=_count(env, "STILLHOUSE_KEEP_STATES", 2),
+        watch=_names(env, "STILLHOUSE_WATCH"),
+        reference=env.get("STILLHOUSE_REFERENCE"),
     )
 
 

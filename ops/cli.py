@@ -63,6 +63,8 @@ def stage_main(
             endpoint_url=arguments.endpoint_url,
             parallel=arguments.parallel,
             keep_states=arguments.keep_states,
+            watch=tuple(arguments.watch),
+            reference=arguments.reference,
         )
         result = run(config, inputs, arguments.out, execution)
     except StillhouseError as error:
@@ -107,6 +109,10 @@ def _parser(package: str, config_class: type, input_names: Sequence[str] | None)
     parser.add_argument("--read-from", metavar="PLACE", help="folder or URL of what the stage reads beside its inputs")
     parser.add_argument(
         "--parallel", choices=get_args(Parallel), default="ddp", help="training under torchrun: whole models or shares"
+    )
+    parser.add_argument("--watch", action="append", default=[], metavar="tensorboard|wandb", help="of a training run")
+    parser.add_argument(
+        "--reference", metavar="DIR", help="an earlier training run, to warn when the loss leaves its own"
     )
     parser.add_argument("--keep-states", type=int, default=2, help="states of a training run to keep")
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server that is not AWS")

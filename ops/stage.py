@@ -40,6 +40,12 @@ class Execution:
     keep_states: int = 2
     """States of a training run that are kept to go on from, the newest ones."""
 
+    watch: tuple[str, ...] = ()
+    """Who is shown the numbers of a training run: `tensorboard`, `wandb`."""
+
+    reference: str | None = None
+    """The directory or `metrics.jsonl` of an earlier training run: a warning says when the loss leaves its curve."""
+
     on_metrics: Callable[[Mapping[str, Any]], None] | None = None
     """Called now and then by long stages with a row of metrics (step, loss, tokens_per_second, ...)."""
 

@@ -12,7 +12,7 @@ from ops.train.distributed import world
 from ops.train.loop import Run, deterministic, fit
 from ops.train.objective import CrossEntropy
 from ops.train.result import check_can_sample, checkpoint_files, digests, finish, finished, improved, load_model
-from ops.train.run import check_phases, make_validation, open_data, progress, read_batch
+from ops.train.run import check_phases, chosen, make_validation, open_data, progress, read_batch
 from ops.train.vocabulary import FILE, check_same_size, tokenizer_files
 
 
@@ -48,6 +48,8 @@ def run(config: CorrectConfig, inputs: Inputs, out: Path, execution: Execution) 
         def batches(step: int) -> Batch:
             return read_batch(config, data, here, phase=config.phase, step=step)
 
+        predicted = depths if teacher.mtp is not None else 0
+        flops_per_token = teacher.config.training_flops_per_token(config.seq_len, mtp_depths=predicted)
         this = Run(
             config=config,
             identity=identity,
@@ -57,8 +59,8 @@ def run(config: CorrectConfig, inputs: Inputs, out: Path, execution: Execution) 
             out=out,
             world=here,
             tokenizer_files=tokenizer_files(tokenizer),
-            keep_states=execution.keep_states,
-            on_metrics=execution.on_metrics,
+            flops_per_token=flops_per_token,
+            **chosen(config, out, execution, here),
             track=progress("correct", here),
         )
         fit(this)
@@ -69,6 +71,4 @@ def run(config: CorrectConfig, inputs: Inputs, out: Path, execution: Execution) 
                 improved("validation_loss_improved", before["loss"], after["loss"], description=said, blocking=False)
             ]
 
-        predicted = depths if teacher.mtp is not None else 0
-        flops_per_token = teacher.config.training_flops_per_token(config.seq_len, mtp_depths=predicted)
-        return finish(this, tokenizer=tokenizer, flops_per_token=flops_per_token, checks=checks)
+        return finish(this, tokenizer=tokenizer, checks=checks)

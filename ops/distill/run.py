@@ -19,7 +19,7 @@ from ops.teacher_logits.read import SOURCE, TeacherLogits
 from ops.train.distributed import world
 from ops.train.loop import Run, deterministic, fit
 from ops.train.result import check_can_sample, checkpoint_files, digests, finish, finished, improved, load_model
-from ops.train.run import check_phases, make_validation, open_data, progress, read_batch
+from ops.train.run import check_phases, chosen, make_validation, open_data, progress, read_batch
 from ops.train.sharding import shard_teacher
 from ops.train.vocabulary import FILE, check_same_size, tokenizer_files
 
@@ -88,6 +88,10 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
             return validation.measure(model, teacher=teacher, temperature=config.temperature)
 
         teacher_validation = validation.measure(teacher)
+        depths = config.mtp_depths if student.config.num_nextn_predict_layers else 0
+        training = student.config.training_flops_per_token(config.seq_len, mtp_depths=depths)
+        no_teacher = config.loss.kind == "cross_entropy" or kept is not None
+        reading = 0 if no_teacher else teacher.config.flops_per_token(config.seq_len)
         this = Run(
             config=config,
             identity=identity,
@@ -97,8 +101,8 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
             out=out,
             world=here,
             tokenizer_files=tokenizer_files(tokenizer),
-            keep_states=execution.keep_states,
-            on_metrics=execution.on_metrics,
+            flops_per_token=training + reading,
+            **chosen(config, out, execution, here),
             track=progress("distill", here),
         )
         fit(this)
@@ -120,16 +124,11 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
             )
             return [kl, loss]
 
-        depths = config.mtp_depths if student.config.num_nextn_predict_layers else 0
-        training = student.config.training_flops_per_token(config.seq_len, mtp_depths=depths)
-        no_teacher = config.loss.kind == "cross_entropy" or kept is not None
-        reading = 0 if no_teacher else teacher.config.flops_per_token(config.seq_len)
         if here.writes and (student_path / INDEX_MAPS).exists():
             write_bytes(out / INDEX_MAPS, (student_path / INDEX_MAPS).read_bytes())
         return finish(
             this,
             tokenizer=tokenizer,
-            flops_per_token=training + reading,
             checks=checks,
             summary={"teacher_validation": teacher_validation},
         )

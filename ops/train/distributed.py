@@ -52,6 +52,14 @@ class World:
             dist.all_reduce(values)
         return values
 
+    def together(self, names: list[str]) -> list[str]:
+        """The names of all processes, each once, in order of the processes."""
+        if self.size == 1:
+            return names
+        found: list[list[str]] = [[] for _ in range(self.size)]
+        dist.all_gather_object(found, names)
+        return list(dict.fromkeys(name for part in found for name in part))
+
     def decided(self, choice: bool) -> bool:
         """What process 0 chose."""
         if self.size == 1:

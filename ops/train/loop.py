@@ -31,9 +31,13 @@ from ops.train.kept import keep_weights, sweep_kept
 from ops.train.metrics import METRICS, SPEED, MetricsLog
 from ops.train.objective import Objective
 from ops.train.optimizer import AdamW
+from ops.train.peak import peak_flops
+from ops.train.reference import Divergence
 from ops.train.schedule import learning_rate
 from ops.train.sharding import gathered, reshard, shard
+from ops.train.spikes import SpikeDetector
 from ops.train.state import KEPT, newest_state, restore, save_state, sweep_states
+from ops.train.watch import Write, numbers
 
 SAVE_EVERY_S = 30.0
 """Seconds between two states. It decides how much a kill costs, not what comes out."""
@@ -68,6 +72,13 @@ class Run:
 
     keep_states: int = KEPT
     """States that are kept to go on from."""
+
+    flops_per_token: float = 0.0
+    """Of a step, by structural count."""
+
+    watchers: Sequence[Write] = ()
+    divergence: Divergence | None = None
+    """Compares the loss with that of an earlier run."""
 
     on_metrics: Callable[[Mapping[str, Any]], None] | None = None
     track: Track = iter
@@ -124,6 +135,7 @@ def fit(run: Run) -> None:
     if world.size > 1 and not world.sharded:
         objective = DistributedDataParallel(run.objective, broadcast_buffers=False)
     meter = _Meter(run, first)
+    detector = SpikeDetector(state.notes["recent_losses"] if state else ())
 
     def validated(step: int) -> None:
         started = time.perf_counter()
@@ -132,8 +144,10 @@ def fit(run: Run) -> None:
         reshard(run.objective)
         if not math.isfinite(measured["loss"]):
             raise NonFiniteError(f"after step {step}: the validation loss is {measured['loss']}")
+        row = {"step": step, "tokens": step * config.tokens_per_step, "validation": measured}
         if log is not None:
-            log.append({"step": step, "tokens": step * config.tokens_per_step, "validation": measured})
+            log.append(row)
+        _show(run, row)
         meter.pause(time.perf_counter() - started)
 
     if first == 0:
@@ -145,6 +159,12 @@ def fit(run: Run) -> None:
             done, last = step + 1, step + 1 == config.num_steps
             if log is not None and (done % config.log_every_steps == 0 or last):
                 log.append(row)
+                _compare(run, row)
+            if (z := detector.judge(row["loss"])) is not None:
+                names = world.together(_documents(run.batches(step)))
+                spike = {"loss": row["loss"], "z": round(z, 3), "documents": names}
+                if log is not None:
+                    log.append({"step": done, "tokens": row["tokens"], "spike": spike})
             meter.count(row, last=last)
             if done % config.validate_every_steps == 0 or last:
                 validated(done)
@@ -157,7 +177,7 @@ def fit(run: Run) -> None:
             if world.sharded:
                 due = world.decided(due)
             if due and (log is not None or world.sharded):
-                notes = {} if log is None else {"metrics_bytes": log.sync()}
+                notes = {} if log is None else {"metrics_bytes": log.sync(), "recent_losses": detector.recent}
                 save_state(
                     run.out,
                     identity=run.identity,
@@ -216,8 +236,25 @@ def _update(run: Run, objective: nn.Module, optimizer: AdamW, step: int) -> dict
     return {"step": step + 1, "tokens": tokens, "loss": mean_loss, "lr": lr, "grad_norm": grad_norm, **shares}
 
 
+def _show(run: Run, row: Mapping[str, Any]) -> None:
+    for write in run.watchers:
+        write(row["step"], numbers(row))
+
+
+def _compare(run: Run, row: Mapping[str, Any]) -> None:
+    """Show a logged row to whoever watches, and say when it leaves the reference."""
+    excess = None
+    if run.divergence is not None:
+        excess = run.divergence.judge(row["step"], row["tokens"], row["loss"])
+    _show(run, row if excess is None else {**row, "above_reference": excess})
+
+
+def _documents(batch: Batch) -> list[str]:
+    return list(dict.fromkeys(name for row in batch.doc_ids for name in row))
+
+
 def _named(batch: Batch) -> str:
-    names = list(dict.fromkeys(name for row in batch.doc_ids for name in row))
+    names = _documents(batch)
     more = f" and {len(names) - NAMED_DOCUMENTS} more" if len(names) > NAMED_DOCUMENTS else ""
     return ", ".join(names[:NAMED_DOCUMENTS]) + more
 
@@ -229,6 +266,7 @@ class _Meter:
         self.run = run
         self.step = first
         self.since = time.perf_counter()
+        self.peak = peak_flops(run.world.device, run.config.precision)
         if run.world.writes:
             path = run.out / SPEED
             path.touch()
@@ -243,8 +281,13 @@ class _Meter:
             return
         tokens = (row["step"] - self.step) * self.run.config.tokens_per_step
         speed = {"step": row["step"], "tokens_per_second": round(tokens / seconds, 1), "seconds": round(seconds, 3)}
+        achieved = self.run.flops_per_token * tokens / seconds / self.run.world.size
+        if achieved:
+            speed["gflops_per_second"] = round(achieved / 1e9, 3)  # of one process
+            speed |= {"mfu": round(achieved / self.peak, 4)} if self.peak else {}
         with (self.run.out / SPEED).open("ab") as stream:
             stream.write((json.dumps(speed) + "\n").encode())
         if self.run.on_metrics is not None:
-            self.run.on_metrics({**row, "tokens_per_second": speed["tokens_per_second"]})
+            self.run.on_metrics({**row, **{name: value for name, value in speed.items() if name != "seconds"}})
+        _show(self.run, speed)
         self.step, self.since = row["step"], time.perf_counter()

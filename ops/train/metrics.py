@@ -9,7 +9,7 @@ from typing import Any
 
 from ops.errors import InputError
 
-METRICS, SPEED, CURVE = "metrics.jsonl", "speed.jsonl", "curve.json"
+METRICS, SPEED, CURVE, SPIKES = "metrics.jsonl", "speed.jsonl", "curve.json", "spikes.json"
 CURVE_POINTS = 200
 
 

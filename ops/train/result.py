@@ -21,12 +21,13 @@ from ops.identity import decode, encode
 from ops.stage import Check, StageResult
 from ops.train.config import RunConfig
 from ops.train.loop import Run
-from ops.train.metrics import CURVE, METRICS, SPEED, curve, read_metrics
+from ops.train.metrics import CURVE, METRICS, SPEED, SPIKES, curve, read_metrics
 from ops.train.sharding import gathered
 from ops.train.state import remove_states
 from ops.train.vocabulary import FILE, tokenizer_files
 
 RESULT = "result.json"
+MAX_SHOWN = 20
 
 
 def finished(out: Path, *, identity: str, writes: bool = True) -> StageResult | None:
@@ -50,7 +51,6 @@ def finish(
     run: Run,
     *,
     tokenizer: Path,
-    flops_per_token: float,
     checks: Callable[[dict[str, Any], dict[str, Any]], Sequence[Check]],
     summary: Mapping[str, Any] | None = None,
 ) -> StageResult:
@@ -63,8 +63,12 @@ def finish(
     if run.world.writes and model is not None:
         sweep(out)
         save_checkpoint(model, out, tokenizer_files=tokenizer_files(tokenizer))
-        points = curve(list(read_metrics(out / METRICS)))
+        rows = list(read_metrics(out / METRICS))
+        points = curve(rows)
         write_json(out / CURVE, points)
+        spikes = [{"step": row["step"], **row["spike"]} for row in rows if "spike" in row]
+        write_json(out / SPIKES, spikes)
+        shown = [{**spike, "documents": len(spike["documents"])} for spike in spikes[:MAX_SHOWN]]
         tokens = config.num_steps * config.tokens_per_step
         before, after = points["validation"][0], points["validation"][-1]
         parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -72,10 +76,11 @@ def finish(
             counts={"steps": config.num_steps, "tokens": tokens, "parameters": parameters},
             checks=(*checks(before, after), finite_weights(model), parameter_count(model, parameters)),
             tokens=tokens,
-            flops=float(tokens * flops_per_token),
+            flops=float(tokens * run.flops_per_token),
             volatile=(SPEED,),
             summary={
                 **(summary or {}),
+                **({"loss_spikes": shown} if shown else {}),
                 "validation_before": before,
                 "validation_after": after,
                 "curve": points["training"],

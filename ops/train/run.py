@@ -16,10 +16,12 @@ from ops.train.config import RunConfig, TrainConfig
 from ops.train.distributed import World, world
 from ops.train.loop import Run, deterministic, fit
 from ops.train.objective import CrossEntropy
+from ops.train.reference import Divergence, Reference
 from ops.train.result import check_can_sample, digests, finish, finished, improved
 from ops.train.schedule import phase2_start
 from ops.train.validation import Validation
 from ops.train.vocabulary import FILE, Vocabulary, check_same_size, read_vocabulary, tokenizer_files
+from ops.train.watch import open_watchers
 
 
 def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
@@ -58,6 +60,8 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) ->
             phase, start = (1, 0) if step < switch else (2, switch)
             return read_batch(config, data, here, phase=phase, step=step - start)
 
+        depths = config.mtp_depths if config.model.num_nextn_predict_layers else 0
+        flops_per_token = config.model.training_flops_per_token(config.seq_len, mtp_depths=depths)
         this = Run(
             config=config,
             identity=identity,
@@ -69,8 +73,8 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) ->
             out=out,
             world=here,
             tokenizer_files=tokenizer_files(tokenizer),
-            keep_states=execution.keep_states,
-            on_metrics=execution.on_metrics,
+            flops_per_token=flops_per_token,
+            **chosen(config, out, execution, here),
             track=progress("pretrain", here),
         )
         fit(this)
@@ -91,9 +95,22 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) ->
             )
             return [initial, unigrams]
 
-        depths = config.mtp_depths if config.model.num_nextn_predict_layers else 0
-        flops_per_token = config.model.training_flops_per_token(config.seq_len, mtp_depths=depths)
-        return finish(this, tokenizer=tokenizer, flops_per_token=flops_per_token, checks=checks)
+        return finish(this, tokenizer=tokenizer, checks=checks)
+
+
+def chosen(config: RunConfig, out: Path, execution: Execution, here: World) -> dict[str, Any]:
+    """The fields of a Run that its execution decides.
+
+    Raises:
+        InputError: when a watcher or the reference is not there.
+    """
+    reference = Divergence(Reference(execution.reference)) if execution.reference else None
+    return {
+        "keep_states": execution.keep_states,
+        "on_metrics": execution.on_metrics,
+        "watchers": open_watchers(execution.watch, out, encode(config)) if here.writes else (),
+        "divergence": reference,
+    }
 
 
 def open_data(inputs: Inputs) -> tuple[TokenData, Vocabulary]:

@@ -126,6 +126,7 @@ def test_what_a_run_leaves(config, inputs, undisturbed):
         "metrics.jsonl",
         "speed.jsonl",
         "curve.json",
+        "spikes.json",
         "checkpoints",
         "result.json",
     }
