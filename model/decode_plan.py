@@ -98,8 +98,8 @@ def _check_surroundings(model: HybridLM) -> None:
 
 
 class _Snapshot:
-    """What a plan was made from: modules, their classes, their tensors, the addresses of these; and what else would
-    change a forward pass."""
+    """What a plan was made from: modules, their classes, their tensors, addresses and types of these; and what else
+    would change a forward pass."""
 
     def __init__(self, model: HybridLM) -> None:
         modules = [*model.backbone.modules(), model.lm_head]
@@ -112,6 +112,7 @@ class _Snapshot:
         self._entries = [*entries, *((model._modules, name, model._modules[name]) for name in ("backbone", "lm_head"))]
         self._tensors = [thing for _, _, thing in entries if isinstance(thing, Tensor)]
         self._addresses = [tensor.data_ptr() for tensor in self._tensors]
+        self._types = [tensor.dtype for tensor in self._tensors]
         self._modules = [model, *modules]
         self._classes = [type(module) for module in self._modules]
         self._hooks = [hooks for m in self._modules for hooks in (m._forward_pre_hooks, m._forward_hooks)]
@@ -122,6 +123,7 @@ class _Snapshot:
         return (
             all([owned.get(name) is thing for owned, name, thing in self._entries])
             and [tensor.data_ptr() for tensor in self._tensors] == self._addresses
+            and [tensor.dtype for tensor in self._tensors] == self._types
             and [type(module) for module in self._modules] == self._classes
             and not any(self._hooks)
             and not any(["forward" in attributes for attributes in self._attributes])

@@ -1,5 +1,6 @@
 """Training and decoding beside transformers' NemotronH, fp32 on CPU, in one process."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from ops.train.config import TrainConfig
 from tests.benchmarks.timing import best_of, show
 
 BATCH, LENGTH, NEW_TOKENS = 8, 256, 64
+THREADS = int(os.environ.get("BENCH_THREADS", "2"))
 
 
 def _pair(tmp_path: Path) -> tuple[HybridLM, Any, torch.Tensor]:
     from transformers import NemotronHForCausalLM
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(THREADS)
     recipe = demo()
     assert isinstance(recipe.teacher, TrainConfig)
     ours = HybridLM.create(recipe.teacher.model, seed=0)
@@ -44,20 +46,22 @@ def bench_training_step(tmp_path: Path) -> None:
         theirs.zero_grad()
 
     seconds = best_of({"stillhouse": step_ours, "transformers": step_theirs})
-    show("training step of the demo's teacher, 2 threads", seconds, BATCH * LENGTH, "tokens")
+    show(f"training step of the demo's teacher, {THREADS} threads", seconds, BATCH * LENGTH, "tokens")
     flops = ours.config.training_flops_per_token(LENGTH) * BATCH * LENGTH
     print(f"  stillhouse: {flops / seconds['stillhouse'] / 1e9:.1f} GFLOP/s")
 
 
 def bench_decoding(tmp_path: Path) -> None:
     ours, theirs, ids_BL = _pair(tmp_path)
-    prompt_BL = ids_BL[:1, :64]
     options = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False, "pad_token_id": 1}
-    seconds = best_of(
-        {
-            "stillhouse": lambda: generate(ours, prompt_BL, max_new_tokens=NEW_TOKENS, eos_token_id=None),
-            "transformers": lambda: theirs.generate(prompt_BL, **options),
-        },
-        repeats=3,
-    )
-    show("greedy decoding with a cache, batch 1, 2 threads", seconds, NEW_TOKENS, "tokens")
+    for batch in (1, BATCH):
+        prompt_BL = ids_BL[:batch, :64]
+        seconds = best_of(
+            {
+                "stillhouse": lambda p=prompt_BL: generate(ours, p, max_new_tokens=NEW_TOKENS, eos_token_id=None),
+                "transformers": lambda p=prompt_BL: theirs.generate(p, **options),
+            },
+            repeats=3,
+        )
+        title = f"greedy decoding with a cache, the demo's teacher, batch {batch}, {THREADS} threads"
+        show(title, seconds, batch * NEW_TOKENS, "tokens")
