@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from kernels.rmsnorm import as_rows
 from kernels.triton_support import blocks, kernel, on, padded, triton_type, untraced, work_dtype
 
 TILE = 2048
@@ -82,12 +83,6 @@ def _backward(
     tl.store(dweight_ptr + tl.program_id(0).to(tl.int64) * width + channel_D, dweight_D, mask=within_D < GROUP)
 
 
-def _rows(tensor_XD: Tensor) -> Tensor:
-    """The tensor as rows_TD, dense in the last axis; a view where strides allow."""
-    rows_TD = tensor_XD.reshape(-1, tensor_XD.shape[-1])
-    return rows_TD if rows_TD.stride(-1) == 1 else rows_TD.contiguous()
-
-
 def _tile(group_size: int) -> dict[str, int]:
     width = padded(group_size)
     rows = max(1, min(16, TILE // width))
@@ -97,7 +92,7 @@ def _tile(group_size: int) -> dict[str, int]:
 class _Norm(Function):
     @staticmethod
     def forward(ctx, x_XD, gate_XD, weight_D, group_size, eps):
-        x_TD, gate_TD = _rows(x_XD), None if gate_XD is None else _rows(gate_XD)
+        x_TD, gate_TD = as_rows(x_XD), None if gate_XD is None else as_rows(gate_XD)
         weight_D = weight_D.contiguous()
         ctx.save_for_backward(x_TD, gate_TD, weight_D)
         ctx.options = group_size, eps
@@ -118,7 +113,7 @@ class _Norm(Function):
     def backward(ctx, grad_XD):  # pyright: ignore[reportIncompatibleMethodOverride]
         x_TD, gate_TD, weight_D = ctx.saved_tensors
         group_size, eps = ctx.options
-        grad_TD = _rows(grad_XD)
+        grad_TD = as_rows(grad_XD)
         rows, width = x_TD.shape
         dx_TD = x_TD.new_empty(x_TD.shape)
         dgate_TD = None if gate_TD is None else gate_TD.new_empty(gate_TD.shape)
