@@ -164,9 +164,9 @@ class _NativeLoss(Function):
     def backward(ctx, grad_total):  # pyright: ignore[reportIncompatibleMethodOverride]
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:
-            *tensors, target_T = ctx.saved_tensors
-            teacher = None if tensors[2] is None else Projection(*tensors[2:], ctx.caps[1])
-            student = Projection(*tensors[:2], ctx.caps[0])
+            hidden_TD, weight_VD, teacher_TD, teacher_VD, target_T = ctx.saved_tensors
+            teacher = None if teacher_TD is None else Projection(teacher_TD, teacher_VD, ctx.caps[1])
+            student = Projection(hidden_TD, weight_VD, ctx.caps[0])
             _, gradients = losses_and_gradients(Loss(student, teacher, target_T, *ctx.options), ctx.wanted)
         factor = float(grad_total)
         if factor != 1.0:

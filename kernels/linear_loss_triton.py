@@ -82,7 +82,7 @@ def _options(logits_TV: Tensor, *, gradient: bool) -> dict[str, object]:
 
 class _CrossEntropy(_ChunkedCrossEntropy):
     @staticmethod
-    def forward(ctx, hidden_TD, weight_VD, target_T, size):
+    def forward(ctx, hidden_TD, weight_VD, target_T, size):  # pyright: ignore[reportIncompatibleMethodOverride]
         gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
         total = torch.zeros((), dtype=work_dtype(hidden_TD), device=hidden_TD.device)
         for part in _chunks(hidden_TD.shape[0], size):
@@ -102,7 +102,9 @@ class _CrossEntropy(_ChunkedCrossEntropy):
 
 class _KL(_ChunkedKL):
     @staticmethod
-    def forward(ctx, hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size):
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx, hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size
+    ):
         gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
         total = torch.zeros((), dtype=work_dtype(hidden_TD), device=hidden_TD.device)
         for part in _chunks(hidden_TD.shape[0], size):

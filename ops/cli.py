@@ -42,7 +42,8 @@ def stage_main(
         parser.add_argument("--plan", action="store_true", help="say what it would take on --num-processes, and end")
     arguments = parser.parse_args(argv)
     plans = planned and arguments.plan
-    if arguments.out is None and not plans:
+    out: Path | None = arguments.out
+    if out is None and not plans:
         parser.error("the following arguments are required: --out")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
@@ -54,7 +55,8 @@ def stage_main(
         for name, path in arguments.input:
             inputs[name].append(path)
         run = importlib.import_module(f"{package}.run").run
-        arguments.out.mkdir(parents=True, exist_ok=True)
+        assert out is not None
+        out.mkdir(parents=True, exist_ok=True)
         execution = Execution(
             device=arguments.device,
             num_processes=arguments.num_processes,
@@ -66,7 +68,7 @@ def stage_main(
             watch=tuple(arguments.watch),
             reference=arguments.reference,
         )
-        result = run(config, inputs, arguments.out, execution)
+        result = run(config, inputs, out, execution)
     except StillhouseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

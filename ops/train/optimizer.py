@@ -79,7 +79,7 @@ class AdamW:
             norm = world.sum(norm.square()).sqrt()
         if bool(norm.isfinite()):
             scale = (self.config.clip_norm / (norm + 1e-6)).clamp(max=1.0)
-            torch._foreach_mul_(gradients, scale)
+            torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
         return float(norm)
 
     def clear_gradients(self) -> None:

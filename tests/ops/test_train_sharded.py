@@ -22,7 +22,7 @@ from ops.distill.config import DistillConfig
 from ops.distill.run import run as distill
 from ops.identity import encode
 from ops.stage import Execution
-from ops.train.config import AdamWConfig, TrainConfig, WSDConfig
+from ops.train.config import AdamWConfig, RunConfig, TrainConfig, WSDConfig
 from ops.train.run import run as train
 from ops.train.sharding import rows_of
 from tests.ops.sharded_worker import perform
@@ -73,7 +73,7 @@ def done(tmp_path_factory):
     distil = DistillConfig(schedule=WSDConfig(warmup_steps=1), **run)
     more = {**inputs, "student": [folder / "student"], "teacher": [folder / "teacher"]}
 
-    def call(stage, out, *, config=config, inputs=inputs, interrupt=None):
+    def call(stage, out, *, config: RunConfig = config, inputs=inputs, interrupt=None):
         kind = type(config)
         return {
             "package": f"ops.{stage}",
