@@ -296,7 +296,11 @@ def test_a_checkpoint_that_transformers_saved_is_adopted_as_the_teacher(run: Map
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
     family = {r.asset for r in ancestors(run["store"], [record(run, "family_report", settings)])}
     assert {"teacher", "pruned_width", "student_width", "pruned_depth", "student_depth", "evaluation_teacher"} <= family
-    assert "train" not in {r.stage for r in ancestors(run["store"], [record(run, "student_width", settings)])}
+    # What is cut from a sorted teacher of the same bytes is found in the store, and names the one it was cut from.
+    assert (made["sorted_teacher"], made["pruned_width"], made["student_width"]) == (1, 0, 1)
+    assert "train" not in {r.stage for r in ancestors(run["store"], [record(run, "sorted_teacher", settings)])}
+    parents = record(run, "student_width", settings).parents
+    assert [p.version for p in parents if p.asset == "teacher"] == [adopted.version]
 
 
 def test_torchrun_splits_what_can_be_split_and_reports_while_it_runs(run: Mapping[str, Any]) -> None:
