@@ -20,7 +20,8 @@ from kernels.conv1d import MOST_TAPS, causal_conv1d, conv_backward, conv_forward
 from kernels.dispatch import Operation
 from kernels.rmsnorm import gated_rms_norm, norm_backward, norm_forward
 from kernels.ssd import ssd, ssd_step
-from kernels.ssd_cpu import ScanGradients, ScanInputs, scan_backward, scan_forward
+from kernels.ssd_cpu import ScanGradients, scan_backward, scan_forward
+from kernels.ssd_inputs import ScanInputs
 
 MAMBA2: Operation[Callable[..., tuple[Tensor, Tensor, Tensor]]] = Operation("mamba2_mix")
 

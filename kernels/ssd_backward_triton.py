@@ -18,7 +18,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from kernels.native import inner_dense
-from kernels.ssd_plan import Inputs, Plan
+from kernels.ssd_inputs import ScanInputs
+from kernels.ssd_plan import Plan
 from kernels.ssd_triton import KEY, WARPS, decays, pass_states, prepare, scan_forward, tile_of, weights
 from kernels.triton_support import blocks, kernel, on, padded, tuned, untraced
 
@@ -205,7 +206,7 @@ def _steps(
 
 
 def scan_backward(
-    inputs: Inputs, chunk_size: int, grad_y_BLHP: Tensor, grad_final_BHPN: Tensor | None
+    inputs: ScanInputs, chunk_size: int, grad_y_BLHP: Tensor, grad_final_BHPN: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     """Gradients of all inputs but the documents. The gradient of y is dense behind its second axis."""
     plan = Plan.of(inputs, chunk_size)
@@ -275,7 +276,7 @@ def scan_backward(
 class _Scan(Function):
     @staticmethod
     def forward(ctx, x_BLHP, dt_BLH, A_H, B_BLGN, C_BLGN, D_H, initial_state_BHPN, seq_idx_BL, chunk_size):
-        inputs = Inputs(
+        inputs = ScanInputs(
             inner_dense(x_BLHP),
             inner_dense(dt_BLH),
             A_H.contiguous(),
@@ -293,7 +294,7 @@ class _Scan(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_y_BLHP, grad_final_BHPN):  # pyright: ignore[reportIncompatibleMethodOverride]
-        inputs = Inputs(*ctx.saved_tensors)
+        inputs = ScanInputs(*ctx.saved_tensors)
         grad_y_BLHP = torch.zeros_like(inputs.x_BLHP) if grad_y_BLHP is None else inner_dense(grad_y_BLHP)
         grad_final_BHPN = None if grad_final_BHPN is None else grad_final_BHPN.contiguous()
         return *scan_backward(inputs, ctx.chunk_size, grad_y_BLHP, grad_final_BHPN), None, None

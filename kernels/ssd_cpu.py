@@ -8,6 +8,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from kernels import native
+from kernels.ssd_inputs import ScanInputs
 
 MOST_CHUNK = 64
 """Positions of a chunk: what keeps the matrices of a chunk in the second-level cache, and is fastest."""
@@ -24,19 +25,6 @@ class _SsdArgs(native.Arguments):
         "dx_batch dx_row ddt_batch ddt_row dB_batch dB_row dC_batch dC_row",
         "x dt A B C D initial seq_idx y final states dy dfinal dx ddt dA dB dC dD dinitial partial_B partial_C",
     )
-
-
-class ScanInputs(NamedTuple):
-    """What a scan takes, each tensor (batch, length, ...) dense behind its second axis, the others contiguous."""
-
-    x_BLHP: Tensor
-    dt_BLH: Tensor
-    A_H: Tensor
-    B_BLGN: Tensor
-    C_BLGN: Tensor
-    D_H: Tensor | None
-    initial_state_BHPN: Tensor | None
-    seq_idx_BL: Tensor | None
 
 
 class ScanGradients(NamedTuple):

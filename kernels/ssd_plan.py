@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from kernels.ssd_inputs import ScanInputs
 from kernels.triton_support import blocks, dot_dtype, padded, precision, triton_type, work_dtype
 
 MOST_CHUNK, MOST_TILE = 128, 64
@@ -12,19 +13,6 @@ MOST_CHUNK, MOST_TILE = 128, 64
 
 FEW_PROGRAMS = 512
 """Below so many programs the pass over the chunks takes smaller tiles of the state."""
-
-
-class Inputs(NamedTuple):
-    """What a scan takes, each tensor (batch, length, ...) dense behind its second axis, the others contiguous."""
-
-    x_BLHP: Tensor
-    dt_BLH: Tensor
-    A_H: Tensor
-    B_BLGN: Tensor
-    C_BLGN: Tensor
-    D_H: Tensor | None
-    initial_state_BHPN: Tensor | None
-    seq_idx_BL: Tensor | None
 
 
 class Plan(NamedTuple):
@@ -41,7 +29,7 @@ class Plan(NamedTuple):
     dot: torch.dtype
 
     @classmethod
-    def of(cls, inputs: Inputs, chunk_size: int) -> "Plan":
+    def of(cls, inputs: ScanInputs, chunk_size: int) -> "Plan":
         batch, length, heads, head_dim = inputs.x_BLHP.shape
         groups, state = inputs.B_BLGN.shape[2:]
         size = padded(min(chunk_size, length, MOST_CHUNK), 16)

@@ -16,7 +16,8 @@ rows and columns of the matrix of a chunk.
 import triton.language as tl
 from torch import Tensor
 
-from kernels.ssd_plan import Inputs, Plan, Prepared
+from kernels.ssd_inputs import ScanInputs
+from kernels.ssd_plan import Plan, Prepared
 from kernels.triton_support import blocks, kernel, on, padded, tuned
 
 WARPS = [{"num_warps": warps, "num_stages": stages} for warps, stages in ((4, 2), (4, 3), (8, 3))]
@@ -211,7 +212,7 @@ def _scan(
     tl.store(y_ptr + at_IP, y_IP.to(y_ptr.dtype.element_ty), mask=inside_IP)
 
 
-def prepare(inputs: Inputs, plan: Plan) -> Prepared:
+def prepare(inputs: ScanInputs, plan: Plan) -> Prepared:
     """Everything but y."""
     x, dt, A, B, C, _, initial, seq_idx = inputs
     size, chunks, batch = plan.size, plan.chunks, plan.batch
@@ -242,7 +243,7 @@ def prepare(inputs: Inputs, plan: Plan) -> Prepared:
     return Prepared(dt_BHM, cum_BHM, scores_BcGQQ, states_BcHPN, final_BHPN)
 
 
-def scan_forward(inputs: Inputs, chunk_size: int) -> tuple[Tensor, Tensor]:
+def scan_forward(inputs: ScanInputs, chunk_size: int) -> tuple[Tensor, Tensor]:
     """(y_BLHP, final state_BHPN)."""
     plan = Plan.of(inputs, chunk_size)
     x, _, _, _, C, D, _, seq_idx = inputs

@@ -1,7 +1,6 @@
 """What several claims share: the student that is cut, the arms that are trained, their curves."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -70,7 +69,7 @@ def drawn(scores: WidthScores, generator: torch.Generator) -> WidthScores:
 
 def cut_axis(config: HybridConfig, axis: str, keep: float) -> HybridConfig:
     """The network with this share of one axis."""
-    return resolve_width(config, WidthTarget(**{axis: keep})) if keep < 1 else replace(config)
+    return resolve_width(config, WidthTarget(**{axis: float(keep)}))
 
 
 def compare(name: str, arms: Arms, better: str, worse: str, *, powered: bool = True, **notes: Any) -> Comparison:
