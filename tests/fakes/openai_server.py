@@ -37,6 +37,11 @@ def serve(engine: Engine, trouble: Callable[[int, str], Reply | None] = lambda n
     server, stop, lock = Server(), threading.Event(), threading.Lock()
     at_once = 0
 
+    def leave() -> None:  # before the reply goes out: its reader may ask the next question before this thread goes on
+        nonlocal at_once
+        with lock:
+            at_once -= 1
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -52,11 +57,13 @@ def serve(engine: Engine, trouble: Callable[[int, str], Reply | None] = lambda n
                 reply = trouble(number, self.path)
                 if reply is not None and reply.hang:
                     stop.wait(30)
+                    leave()
                     self.close_connection = True
                     return
                 if reply is None:
                     with lock:
                         reply = Reply(body=json.dumps(answer(engine, self.path, body)).encode())
+                leave()
                 self.send_response(reply.status)
                 for name, value in reply.headers.items():
                     self.send_header(name, value)
@@ -65,9 +72,6 @@ def serve(engine: Engine, trouble: Callable[[int, str], Reply | None] = lambda n
                 self.wfile.write(reply.body)
             except BrokenPipeError:
                 self.close_connection = True
-            finally:
-                with lock:
-                    at_once -= 1
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
