@@ -71,9 +71,10 @@ bench: setup $(DATATROVE)/.ready  ## speed, side by side with peers
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet $(CONSTRAINTS) -e '.[peers]'
 	$(BIN)/python -m pytest tests/benchmarks -n 0 --timeout 0 -s -o python_files=bench_*.py -o python_functions=bench_*
 
-fuzz: setup  ## extraction on pages nobody wrote
+fuzz: setup  ## extraction on pages nobody wrote, properties on new examples
 	$(BIN)/python -m tests.fuzz.regexes
 	$(BIN)/python -m tests.fuzz.extract --seconds 120
+	HYPOTHESIS_PROFILE=random $(BIN)/python -m pytest $$(grep -rl hypothesis --include='test_*.py' tests) -m "not gpu and not network and not slow" -n 2
 
 clean:  ## remove the environments and the state of Dagster; the store stays
 	rm -rf $(VENV) $(SERVE) $(DATATROVE) .dagster

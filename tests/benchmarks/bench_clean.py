@@ -43,7 +43,7 @@ PAGES = int(os.environ.get("CLEAN_BENCH_PAGES", "4"))
 """Pages to rewrite, of at most `CHARS` characters, so that a page is one or two chunks."""
 CHARS = 1500
 SELECT = replace(CONFIG, mode="select", prompt="", chunk_tokens=160)
-REWRITE = replace(CONFIG, sampling=replace(CONFIG.sampling, max_tokens=128), chunk_tokens=256)
+REWRITE = replace(CONFIG, sampling=replace(CONFIG.sampling, max_tokens=384), chunk_tokens=256)
 
 
 @dataclass(frozen=True, kw_only=True)

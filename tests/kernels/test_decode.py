@@ -136,7 +136,7 @@ def flat(memory):
     return [tensor for kept in memory if kept is not None for tensor in kept if tensor is not None]
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(
     parts=st.lists(layers(), min_size=1, max_size=4),
     width=st.integers(1, 40),

@@ -126,7 +126,7 @@ def test_packed_documents_are_independent(backend):
     torch.testing.assert_close(final, state)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(length=st.integers(2, 70), cut=st.data(), chunk=st.integers(1, 40))
 def test_a_cut_sequence_continues_from_its_state(length, cut, chunk):
     inputs, _ = make_inputs((1, length, 2, 3, 1, 4, chunk), seed=length)

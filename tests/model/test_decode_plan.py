@@ -72,7 +72,7 @@ def configs(draw):
 
 
 @needs_kernels
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(
     config=configs(),
     lengths=st.lists(st.integers(1, 20), min_size=1, max_size=8),

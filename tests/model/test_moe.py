@@ -102,7 +102,7 @@ def test_gradcheck_and_experts_that_nobody_chose():
     assert [bool(gradient.any()) for gradient in experts.up_proj.grad] == [True, False, True, True, False]
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(0, 99))
 def test_a_token_does_not_depend_on_its_neighbours(batch: int, length: int, seed: int) -> None:
     layer = layer_of(GROUPED_MOE)

@@ -43,7 +43,7 @@ from tests.model.slicing_cases import (
     tokens,
 )
 
-FEW = settings(max_examples=12, deadline=None, derandomize=True)
+FEW = settings(max_examples=12)
 
 
 @FEW

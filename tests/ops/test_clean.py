@@ -262,7 +262,7 @@ _FORMULAS = st.tuples(
 _DOCUMENTS = st.lists(st.one_of(_WORDS, _WORDS, _FORMULAS), max_size=30).map(lambda pieces: document(*pieces))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(_DOCUMENTS)
 def test_rules_keep_formulas_and_are_idempotent(row: dict[str, Any]) -> None:
     once = clean_documents(RULES, RULES, [row])[0]
@@ -274,7 +274,7 @@ def test_rules_keep_formulas_and_are_idempotent(row: dict[str, Any]) -> None:
     assert twice.document.formulas == once.document.formulas
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_DOCUMENTS, st.integers(0, 2**32))
 def test_random_corruption_never_passes(row: dict[str, Any], seed: int) -> None:
     generator = random.Random(seed)
@@ -308,7 +308,7 @@ LINKS = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(LINKS.map("".join), st.integers(0, 20), st.integers(0, 40))
 def test_links_are_those_of_the_pattern(text: str, position: int, length: int) -> None:
     end = min(len(text), position + length)
@@ -320,7 +320,7 @@ PIECES = ["a", "B.", " ", "  ", "\t", "\n", "⟦F1⟧", "é", "e\u0301", "\u00a0
 PARAGRAPH = st.lists(st.sampled_from(PIECES), max_size=12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(PARAGRAPH.map("".join))
 def test_plain_paragraphs_are_normalised_as_all_are(paragraph: str) -> None:
     placeholder = re.compile(r"⟦F\d+⟧")

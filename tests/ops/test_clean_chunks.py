@@ -79,7 +79,7 @@ _TEXT = st.lists(
 ).map(lambda pieces: document(*pieces))  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_TEXT, st.integers(4, 40))
 def test_nothing_is_lost_or_cut_open(row: dict[str, Any], limit: int) -> None:
     shielded, chunks = chunked(row, limit)

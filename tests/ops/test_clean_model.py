@@ -405,7 +405,7 @@ LOOSE = replace(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_DOCUMENTS, st.integers(0, 2**32), st.sampled_from([CONFIG, LOOSE]), st.sampled_from([6, 20, 2000]))
 def test_random_answers_never_corrupt_a_formula(
     tmp_path: Path, row: dict[str, Any], seed: int, config: LlmCleaner, limit: int

@@ -90,7 +90,7 @@ def test_a_folder_of_warc_files(tmp_path):
     assert all(check.passed for check in result.checks)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(names=st.sets(st.text(min_size=1), max_size=30), num_buckets=st.integers(1, 99))
 def test_a_bucket_depends_on_the_name_alone(names, num_buckets):
     buckets = {name: bucket_of(name, num_buckets) for name in names}
@@ -291,7 +291,7 @@ def test_the_index_is_not_read_whole(tmp_path):
     assert 0 < sent < size / 4
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_the_predicate_is_membership(data):
     alphabet = [

@@ -488,7 +488,7 @@ class Killed(BaseException):
     pass
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(moments=st.lists(st.integers(1, 90), max_size=4), kind=st.sampled_from(["files", "ranges"]))
 def test_stopped_anywhere_and_taken_up_again_the_bytes_are_the_same(undisturbed, tmp_path_factory, moments, kind):
     out = tmp_path_factory.mktemp("resumed")

@@ -205,7 +205,7 @@ def test_formulas_are_found_and_prices_are_not() -> None:
 LINE = st.lists(st.sampled_from(["alpha", "root", "sum", "7", "$x$", "$y$", "$x$", "\\frac", ".", "? "]), max_size=14)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(LINE.map(" ".join), min_size=1, max_size=4), st.integers(1, 6))
 def test_windows_agree_with_a_plain_implementation(texts: list[str], length: int) -> None:
     """Equal hashes exactly where windows are equal up to renaming of variables, and never across texts."""

@@ -87,7 +87,7 @@ def test_recall_and_precision_against_brute_force(tmp_path) -> None:
         assert found[row["cluster_id"]]["kept"]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.randoms(use_true_random=False), st.integers(1, 3), st.integers(1, 3))
 def test_result_does_not_depend_on_buckets_parts_or_order(
     tmp_path_factory, order: random.Random, num_buckets: int, num_parts: int
@@ -256,7 +256,6 @@ def test_bad_signatures_are_named(tmp_path) -> None:
         cluster(DedupClustersConfig(), {"minhash": [paths[1]]}, tmp_path / "out", Execution())
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=30))
 def test_union_find_gives_the_components(edges: list[tuple[int, int]]) -> None:
     from scipy.sparse import coo_array

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.errors import InputError
@@ -27,7 +27,6 @@ def test_students_distribution(df: int) -> None:
         assert t_quantile(p, df) == pytest.approx(stats.t.ppf(p, df), rel=1e-10)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(-5000, 5000).map(lambda n: n / 1000), min_size=3, max_size=9, unique=True))
 def test_paired_comparison(differences: list[float]) -> None:
     found, reference = comparison(*differences), stats.ttest_1samp(differences, 0.0)
@@ -41,7 +40,6 @@ def test_differences_without_spread() -> None:
     assert comparison(0.0, 0.0).p_value() == 1
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_rejects_what_stepping_down_rejects(p_values: list[float]) -> None:
     adjusted = holm(p_values)

@@ -386,7 +386,7 @@ _PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(_PIECES, max_size=40), st.booleans())
 def test_any_markup_keeps_offsets_and_dollars(pieces: list[str], configured: bool) -> None:
     page = extract_page("<html><body>" + (MATHJAX_DOLLAR if configured else "") + "".join(pieces) + "</body></html>")

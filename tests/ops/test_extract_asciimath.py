@@ -43,7 +43,7 @@ def test_pairs(source: str) -> None:
     assert loose(latex) == loose(PAIRS[source])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.sampled_from(

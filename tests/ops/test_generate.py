@@ -47,7 +47,7 @@ def checkpoint(tmp_path_factory) -> Path:
 # ------------------------------------------------------------------------------------------- text
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(ids=st.lists(st.integers(0, 399), max_size=30))
 def test_pieces_of_any_tokens_are_the_text_of_all(tokenizer, ids):
     detokenizer = Detokenizer(tokenizer)
@@ -64,7 +64,7 @@ def test_a_character_comes_whole(tokenizer):
     assert detokenizer.flush() == "�"
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(
     pieces=st.lists(st.text("ab\n", max_size=4), max_size=8),
     stops=st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3),

@@ -72,7 +72,7 @@ TEXT = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(TEXT.map(" ".join), min_size=1, max_size=6), st.integers(1, 6))
 def test_shingles_are_those_of_a_plain_implementation(texts: list[str], ngram: int) -> None:
     texts = [normalise(text) for text in texts]
@@ -83,7 +83,7 @@ def test_shingles_are_those_of_a_plain_implementation(texts: list[str], ngram: i
     assert jaccard(hashed[0], hashed[-1]) == pytest.approx(reference_jaccard(texts[0], texts[-1], ngram))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(TEXT.map(" ".join), min_size=1, max_size=6))
 def test_a_document_is_hashed_alike_alone_and_in_a_batch(texts: list[str]) -> None:
     config = MinHashConfig()

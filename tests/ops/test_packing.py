@@ -35,7 +35,7 @@ def written_out(lengths: list[int], capacity: int) -> list[int]:
 
 
 @given(capacity=st.integers(1, 40), data=st.data())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_best_fit_is_best_fit_decreasing(capacity: int, data: st.DataObject) -> None:
     lengths = data.draw(st.lists(st.integers(1, capacity), max_size=60))
     rows = best_fit(np.array(lengths, np.int64), capacity)
@@ -53,7 +53,7 @@ def test_best_fit_is_best_fit_decreasing(capacity: int, data: st.DataObject) -> 
     seed=st.integers(-2, 2),
     weighted=st.booleans(),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_an_epoch_of_rows_holds_every_token_and_cuts_no_document_that_fits(lengths, capacity, seed, weighted) -> None:
     weights = np.array([(0.5, 1.0, 2.25)[number % 3] for number in range(len(lengths))]) if weighted else None
     stream = DocumentStream(np.array(lengths), seed, weights)
@@ -85,7 +85,7 @@ def test_weights_say_how_often_a_document_comes() -> None:
 
 
 @given(start=st.integers(0, 400), length=st.integers(1, 90))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_weighted_stream_is_its_epochs_end_to_end(start: int, length: int) -> None:
     lengths, weights = np.array([5, 3, 9, 1, 4]), np.array([0.5, 2.0, 1.0, 0.0, 0.7])
     expected: list[tuple[int, int]] = []

@@ -45,7 +45,7 @@ def files(directory: Path) -> dict[str, str]:
     return {p.relative_to(directory).as_posix(): sha256_of(p) for p in sorted(directory.rglob("*")) if p.is_file()}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.integers(0, 99), max_size=12), min_size=1, max_size=4), st.integers(1, 5))
 def test_every_row_is_kept_or_dropped_in_its_part(
     tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]], batch_rows: int

@@ -85,7 +85,7 @@ def kept_tail(kept: TeacherLogits) -> float:
     return float(np.exp(kept.rows(range(22))["teacher_log_tail"].astype(np.float64)).mean())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     vocab_size=st.sampled_from([300, 65_536, 65_537, 131_072, 1_000_000]),
     top_k=st.integers(1, 19),

@@ -309,7 +309,7 @@ def test_the_source_is_the_host(url, host) -> None:
 
 def trace(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "ops.tokenize", "trace", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
 
 
 def test_a_token_is_traced_to_its_page(inputs, shard) -> None:
@@ -346,7 +346,7 @@ def cut_tokenizer(request) -> Tokenizer:
     return train_bpe(TrainBPE(vocab_size=500, pattern=request.param), [make_texts(100)])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(CHARACTERS, max_size=14).map("".join)))
 def test_pieces_are_encoded_as_the_whole_is(cut_tokenizer: Tokenizer, texts: list[str]) -> None:
     cut_tokenizer.encode_special_tokens = True

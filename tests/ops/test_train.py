@@ -169,7 +169,7 @@ def test_squared_logsumexp_over_several_chunks(monkeypatch):
     torch.testing.assert_close(squared_logsumexp(hidden, weight, mask), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.text(max_size=80))
 def test_token_bytes_add_up_to_the_bytes_of_the_text(tmp_path_factory, text):
     folder = tmp_path_factory.getbasetemp() / "vocabulary"

@@ -92,7 +92,7 @@ def test_a_spike_is_found_with_its_documents_and_found_again_after_a_kill(tmp_pa
     assert "mfu" not in speed[-1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(losses=st.lists(st.floats(0.1, 10), min_size=1, max_size=150), cut=st.integers(0, 149))
 def test_spikes_are_those_of_medians_and_know_no_interruption(losses, cut):
     whole, first = SpikeDetector(), SpikeDetector()

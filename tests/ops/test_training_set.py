@@ -146,7 +146,7 @@ def test_another_seed_gives_another_split(result, shards, tmp_path) -> None:
     large=st.integers(5, 12),
     seed=st.integers(0, 3),
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_large_sources_give_their_lowest_clusters(rows, fraction, wanted, large, seed) -> None:
     config = TrainingSetConfig(
         validation_fraction=fraction,

@@ -52,7 +52,7 @@ def assert_tiles(items: list[WarcRecord | Damage], size: int) -> None:
 
 
 @pytest.mark.parametrize("compress", [True, False])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(bodies=st.lists(st.binary(max_size=3000), min_size=1, max_size=5))
 def test_same_records_as_warcio(tmp_path_factory, compress, bodies):
     path = tmp_path_factory.mktemp("warc") / "a.warc"
@@ -193,7 +193,7 @@ def test_blocks_are_cut_in_bounded_memory(tmp_path):
     assert peak < 8_000_000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), compress=st.booleans())
 def test_whatever_is_damaged_the_file_is_covered_and_other_records_are_intact(data, compress):
     records = [page(number, b"<html>%d " % number + b"text " * number * 30) for number in range(5)]

@@ -13,7 +13,7 @@ from ops.warc.digests import digest_matches, parse_digest
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha512"])
 @pytest.mark.parametrize("form", ["base32", "base32 without padding", "base32 lower", "hex", "hex upper", "warcio"])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(payload=st.binary(max_size=200))
 def test_matches_what_others_write(algorithm, form, payload):
     raw = hashlib.new(algorithm, payload).digest()

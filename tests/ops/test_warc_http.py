@@ -48,7 +48,7 @@ def chunked(body: bytes, sizes: list[int], *, extension: bytes = b"", trailer: b
     return data + b"0\r\n" + trailer + b"\r\n"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     body=st.binary(max_size=2000),
     sizes=st.lists(st.integers(1, 500), max_size=6),
@@ -113,7 +113,7 @@ CODERS = {
 
 
 @pytest.mark.parametrize("coding", CODERS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(text=st.binary(min_size=1, max_size=3000))
 def test_content_codings(coding, text):
     body = b"<html>" + text

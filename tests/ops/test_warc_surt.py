@@ -39,7 +39,7 @@ HOST = st.lists(LABEL, min_size=2, max_size=4).map(".".join)
 PATH = st.lists(st.from_regex(r"[a-z0-9_.~-]{1,6}", fullmatch=True).filter(lambda s: s not in (".", "..")), max_size=4)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(host=HOST, path=PATH, scheme=st.sampled_from(["http", "https"]), www=st.sampled_from(["", "www.", "WWW3."]))
 def test_variants_of_an_address_have_one_key(host, path, scheme, www):
     plain = surt_key(f"http://{host}/{'/'.join(path)}")
@@ -47,7 +47,7 @@ def test_variants_of_an_address_have_one_key(host, path, scheme, www):
     assert surt_key(f"{scheme.upper()}://{www}{host.upper()}:{port}/{'/'.join(path).upper()}/#top") == plain
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(host=HOST, domain=HOST, port=st.sampled_from(["", ":8080"]), sub=st.booleans())
 def test_the_range_of_a_domain_holds_its_pages_and_no_others(host, domain, port, sub):
     host = f"{host}.{domain}" if sub else host
