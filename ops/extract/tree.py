@@ -193,6 +193,8 @@ def build_tree(document: LexborNode, rules: TexRules, *, max_depth: int, max_nod
     if rules.macros or rules.defines:
         num_formulas -= expand_formulas(root, rules.macros)
         root.num_formulas = num_formulas
+    if num_formulas > max_formulas:
+        raise OverBudget("too_many_formulas", f"{num_formulas}, the budget is {max_formulas}")
     counters["nodes"] = num_nodes
     return tree
 

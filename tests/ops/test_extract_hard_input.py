@@ -73,6 +73,7 @@ def test_a_page_over_its_budget_is_rejected_with_the_reason() -> None:
         ("<p>" + "<br>" * 200, "too_many_nodes"),
         ("<p>" + "$x " * 60, "too_many_formulas"),
         ("<p>" + "<math><mi>x</mi></math>" * 60, "too_many_formulas"),
+        ("<p>" + "\\begin{align}x\\end{align} " * 60, "too_many_formulas"),
         (
             '{"nbformat": 4, "cells": [{"cell_type": "markdown", "source": "' + "$$x " * 150 + '"}]}',
             "too_many_formulas",
