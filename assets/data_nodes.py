@@ -135,7 +135,7 @@ def corpus_nodes(recipe: Recipe) -> list[Node]:
             recipe.extract,
             {"pages": "pages"},
             "Text with LaTeX, code and tables from the main content of each page.",
-            version="3",
+            version="4",
             observes=True,
             checks=("nothing_vanishes", "formulas_found", "formulas_by_carrier_add_up"),
         ),
