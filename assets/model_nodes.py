@@ -55,7 +55,7 @@ def compress_nodes(recipe: Recipe) -> list[Node]:
     for student in recipe.students:
         if student.search is not None:
             nodes.append(_search_node(student, recipe))
-        nodes += [_pruned_node(student), _student_node(student, recipe)]
+        nodes += [_pruned_node(student, recipe), _student_node(student, recipe)]
     return nodes
 
 
@@ -69,7 +69,7 @@ def _distillation_teacher_nodes(recipe: Recipe) -> list[Node]:
                 group="compress",
                 stage=Stage(package="ops.correct", version="2", distributed=True),
                 config=recipe.correction,
-                deps={"teacher": ("teacher",), "tokenizer": ("tokenizer",), **DATA},
+                deps={"teacher": (recipe.parent,), "tokenizer": ("tokenizer",), **DATA},
                 checks=("validation_loss_improved", *MODEL),
                 description="The teacher, further trained on the data that students are distilled on.",
                 kinds=("pytorch", "huggingface"),
@@ -97,7 +97,7 @@ def _distillation_teacher_nodes(recipe: Recipe) -> list[Node]:
 
 def distillation_teacher(recipe: Recipe) -> str:
     """The asset that students learn from."""
-    return "teacher" if recipe.correction is None else "corrected_teacher"
+    return recipe.parent if recipe.correction is None else "corrected_teacher"
 
 
 def _importance_node(recipe: Recipe, parent: str | None) -> Node:
@@ -106,7 +106,7 @@ def _importance_node(recipe: Recipe, parent: str | None) -> Node:
         group="compress",
         stage=Stage(package="ops.importance", version="4", distributed=True),
         config=recipe.importance,
-        deps={"teacher": (_cut_from(parent),), **DATA},
+        deps={"teacher": (_cut_from(parent, recipe),), **DATA},
         checks=("finite",),
         description=f"How much each channel, head and layer of {'the teacher' if parent is None else parent} matters, "
         "from one forward-only pass.",
@@ -122,7 +122,7 @@ def _sorted_node(recipe: Recipe) -> Node:
         group="compress",
         stage=Stage(package="ops.sort_teacher", version="1"),
         config=recipe.sort,
-        deps={"teacher": ("teacher",), "importance": ("importance",), "tokenizer": ("tokenizer",), **DATA},
+        deps={"teacher": (recipe.parent,), "importance": ("importance",), "tokenizer": ("tokenizer",), **DATA},
         checks=("same_function", "reads_back"),
         description="The teacher with its channels, heads and experts in the order in which students keep them.",
         kinds=("pytorch", "huggingface"),
@@ -130,8 +130,16 @@ def _sorted_node(recipe: Recipe) -> Node:
     )
 
 
-def _cut_from(parent: str | None) -> str:
-    return "teacher" if parent is None else f"student_{parent}"
+def _cut_from(parent: str | None, recipe: Recipe) -> str:
+    return recipe.parent if parent is None else f"student_{parent}"
+
+
+def _source(student: Student, recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """The sorted teacher, of which it is a prefix; or a student, which has an order of its own and is sorted as it is
+    cut."""
+    if student.parent is None:
+        return {"sorted_teacher": ("sorted_teacher",)}
+    return {"teacher": (_cut_from(student.parent, recipe),)}
 
 
 def _importance_of(student: Student) -> str:
@@ -139,19 +147,17 @@ def _importance_of(student: Student) -> str:
 
 
 def _search_node(student: Student, recipe: Recipe) -> Node:
-    teacher = distillation_teacher(recipe)
-    other = {} if teacher == _cut_from(student.parent) else {"distillation_teacher": (teacher,)}
     return Node(
         asset=f"search_{student.name}",
         group="compress",
         stage=SEARCH,
         config=student.search,
         deps={
-            "teacher": (_cut_from(student.parent),),
+            **_source(student, recipe),
+            "distillation_teacher": (distillation_teacher(recipe),),
             "importance": (_importance_of(student),),
             "tokenizer": ("tokenizer",),
             **DATA,
-            **other,
         },
         checks=("within_budget", "costs_hold", "ranking_stable"),
         description=f"Which network to cut, under a budget: {student.description}.",
@@ -161,18 +167,19 @@ def _search_node(student: Student, recipe: Recipe) -> Node:
     )
 
 
-def _pruned_node(student: Student) -> Node:
-    """A prefix of the sorted teacher; of a student, which has an order of its own, sorted and cut at once."""
-    source = (
-        {"sorted_teacher": ("sorted_teacher",)} if student.parent is None else {"teacher": (_cut_from(student.parent),)}
-    )
+def _pruned_node(student: Student, recipe: Recipe) -> Node:
     searched = {} if student.search is None else {"search": (f"search_{student.name}",)}
     return Node(
         asset=f"pruned_{student.name}",
         group="compress",
         stage=PRUNE,
         config=student.prune,
-        deps={**source, "importance": (_importance_of(student),), "tokenizer": ("tokenizer",), **searched},
+        deps={
+            **_source(student, recipe),
+            "importance": (_importance_of(student),),
+            "tokenizer": ("tokenizer",),
+            **searched,
+        },
         checks=("parameter_count", "reloads", "smaller"),
         description=f"{'The teacher' if student.parent is None else student.parent} sorted by importance and sliced: "
         f"{student.description}.",

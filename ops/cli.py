@@ -63,6 +63,7 @@ def stage_main(
             threads=arguments.threads,
             source=arguments.read_from,
             endpoint_url=arguments.endpoint_url,
+            store=arguments.store,
             parallel=arguments.parallel,
             keep_states=arguments.keep_states,
             watch=tuple(arguments.watch),
@@ -118,6 +119,9 @@ def _parser(package: str, config_class: type, input_names: Sequence[str] | None)
     )
     parser.add_argument("--keep-states", type=int, default=2, help="states of a training run to keep")
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server that is not AWS")
+    parser.add_argument(
+        "--store", metavar="URL", help="of a stage that keeps artefacts there (default: STILLHOUSE_STORE, else store)"
+    )
     group = parser.add_argument_group(f"{config_class.__name__} (what the result depends on)")
     for name, kind, default in _flags(config_class):
         flag = "--" + name.replace("_", "-")

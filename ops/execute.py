@@ -153,7 +153,8 @@ def execute(store: Store, request: Request, execution: Execution, launch: Launch
                 name: [store.local_path(record) for record in records] for name, records in request.inputs.items()
             }
             logger.info("%s: %s", artifact, "going on with a killed attempt" if resumed else "starting")
-            call = Call(stage=request.stage, config=request.config, inputs=inputs, out=work, execution=execution)
+            here = dataclasses.replace(execution, store=store.absolute_url)
+            call = Call(stage=request.stage, config=request.config, inputs=inputs, out=work, execution=here)
             result, cost = _measured(call, launch)
             files = describe(work, set(result.volatile))
         if not files:

@@ -34,6 +34,10 @@ class Execution:
     endpoint_url: str | None = None
     """S3 endpoint for sources that are read over S3 (None: the default of the credentials)."""
 
+    store: str | None = None
+    """URL of the store, for a stage that keeps artefacts of its own there (None: the one that the environment names).
+    A stage that makes an artefact of a store has that store."""
+
     parallel: Parallel = "ddp"
     """How the processes of a training run under torchrun share it: each holds the whole model, or its rows of it."""
 

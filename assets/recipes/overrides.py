@@ -93,4 +93,4 @@ def _named(model: str, variable: str) -> tuple[str, str]:
 def adopt_teacher(recipe: Recipe) -> Recipe:
     """The recipe with a checkpoint of the user's as teacher, and its tokenizer."""
     tokenizer = TokenizerConfig(source=FromCheckpoint())
-    return replace(recipe, teacher=AdoptConfig(), merge=None, evidence=None, tokenizer=tokenizer)
+    return replace(recipe, teacher=AdoptConfig(), merge=None, parent="teacher", evidence=None, tokenizer=tokenizer)

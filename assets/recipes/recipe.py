@@ -1,6 +1,7 @@
 """A recipe: everything that decides what comes out, one frozen config per stage."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ops.adopt.config import AdoptConfig
 from ops.annotate.config import AnnotateConfig
@@ -48,7 +49,7 @@ class Student:
     prune: PruneConfig
     distill: DistillConfig
     parent: str | None = None
-    """The student that it is cut from (None: the teacher). It learns from the teacher all the same: cuts of more than
+    """The student that it is cut from (None: the recipe's parent). It learns from that all the same: cuts of more than
     half go better in steps, from 15B by 8B to 4B in Minitron (arXiv 2407.14679, section 4.4)."""
 
     search: SearchConfig | None = None
@@ -90,12 +91,15 @@ class Recipe:
     merge: MergeConfig | None = None
     """Which checkpoints of the teacher are averaged into a model of its own, `merged_teacher`; None: no such model."""
 
+    parent: Literal["teacher", "merged_teacher"] = "teacher"
+    """What students are cut from, and learn from where there is no correction."""
+
     importance: ImportanceConfig = ImportanceConfig()
     correction: CorrectConfig | None = None
-    """How the teacher learns on before students learn from it, as `corrected_teacher`; None: it does not."""
+    """How the parent learns on before students learn from it, as `corrected_teacher`; None: it does not."""
 
     teacher_logits: TeacherLogitsConfig | None = None
-    """What is kept of the teacher's logits for students whose `distill.teacher` is `cached`."""
+    """What is kept of the logits that they learn from for students whose `distill.teacher` is `cached`."""
 
     sort: SortConfig = SortConfig()
     """The order of the sorted teacher, which all students are cut from."""
@@ -119,6 +123,10 @@ class Recipe:
             if not isinstance(self.teacher, TrainConfig):
                 raise InputError(f"recipe {self.name!r}: merge: an adopted teacher has no checkpoints to merge")
             check_kept(self.merge, self.teacher.kept_steps, self.teacher.num_steps)
+        if self.parent not in ("teacher", "merged_teacher"):
+            raise InputError(f"recipe {self.name!r}: parent: {self.parent!r} is not teacher or merged_teacher")
+        if self.parent == "merged_teacher" and self.merge is None:
+            raise InputError(f"recipe {self.name!r}: parent: say which checkpoints make a merged_teacher, as `merge`")
         annotated = self.quality is not None and isinstance(self.quality.labels, AnnotatedLabels)
         if annotated != (self.annotate is not None):
             raise InputError(f"recipe {self.name!r}: `annotate` and a `quality` with AnnotatedLabels go together")

@@ -36,10 +36,7 @@ def run(config: PruneConfig, inputs: Inputs, out: Path, execution: Execution) ->
         InputError: for a target that the teacher cannot be cut to, an importance of another network, a sorted teacher
             in another order than the config asks for.
     """
-    in_order = bool(inputs.get("sorted_teacher"))
-    if in_order and inputs.get("teacher"):
-        raise InputError("inputs: give `teacher` or `sorted_teacher`, not both")
-    source = one(inputs, "sorted_teacher" if in_order else "teacher")
+    source, in_order = teacher_of(inputs)
     tokenizer = one(inputs, "tokenizer") if inputs.get("tokenizer") else source
     if not tokenizer_files(tokenizer):
         raise InputError(f"{tokenizer}: holds no tokenizer; give one as input `tokenizer`")
@@ -48,12 +45,7 @@ def run(config: PruneConfig, inputs: Inputs, out: Path, execution: Execution) ->
     importance = Importance.read(one(inputs, "importance"), parent)
     if inputs.get("search"):
         config = searched(config, one(inputs, "search"))
-    if in_order:
-        target, layers = resolve(parent, config, importance)
-        _check_order(source, sort_of(config, parent, target))
-        maps = prefix_maps(parent, target, layers)
-    else:
-        target, maps = plan(parent, config, importance)
+    target, maps = cut(source, parent, config, importance, in_order=in_order)
     sweep(out)
     with clear_model_errors():
         slice_checkpoint(source, out, maps, tokenizer_files=tokenizer_files(tokenizer))
@@ -72,6 +64,34 @@ def run(config: PruneConfig, inputs: Inputs, out: Path, execution: Execution) ->
         checks=[_parameter_count(target, found), _reloads(wrong), _smaller(parent, target)],
         summary=_summary(parent, target, maps, whole),
     )
+
+
+def teacher_of(inputs: Inputs) -> tuple[Path, bool]:
+    """The checkpoint that is cut, and whether it is the sorted teacher.
+
+    Raises:
+        InputError: when there is none, or more than one.
+    """
+    if inputs.get("sorted_teacher") and inputs.get("teacher"):
+        raise InputError("inputs: give `teacher` or `sorted_teacher`, not both")
+    in_order = bool(inputs.get("sorted_teacher"))
+    return one(inputs, "sorted_teacher" if in_order else "teacher"), in_order
+
+
+def cut(
+    source: Path, parent: HybridConfig, config: PruneConfig, importance: Importance, *, in_order: bool
+) -> tuple[HybridConfig, IndexMaps]:
+    """The pruned network's configuration, and the maps that cut it out of the checkpoint `source`.
+
+    Raises:
+        InputError: for a target that the teacher cannot be cut to, a sorted teacher (`in_order`) in another order than
+            the config asks for.
+    """
+    if not in_order:
+        return plan(parent, config, importance)
+    target, layers = resolve(parent, config, importance)
+    _check_order(source, sort_of(config, parent, target))
+    return target, prefix_maps(parent, target, layers)
 
 
 def searched(config: PruneConfig, directory: Path) -> PruneConfig:

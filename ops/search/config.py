@@ -163,10 +163,14 @@ class SearchConfig:
     """At most so many candidates are scored, those that use most of the budget (null: all)."""
 
     calibration_sequences: int = 128
-    """Sequences of held-out text for the loss of a candidate as it is cut."""
+    """Sequences of training text of the distillation's phase on which candidates are compared. The validation split is
+    left to evaluations: a choice that had seen it would look better there than it is."""
 
     seq_len: int = 256
     """Of these sequences."""
+
+    calibration_seed: int = 1000
+    """Keys the order that they are the first of. Round n of the distillation has the order of its seed + n."""
 
     finalists: int = 4
     """The best so many are distilled."""
@@ -191,6 +195,9 @@ class SearchConfig:
             raise InputError("SearchConfig.base: its width and depth are what is searched; leave them alone")
         for name in ("calibration_sequences", "seq_len", "finalists", "max_rounds"):
             check_range(self, name, 1)
+        first = self.distill.seed
+        if first <= self.calibration_seed < first + self.max_rounds:
+            raise InputError(f"SearchConfig.calibration_seed: {self.calibration_seed} is the seed of a distillation")
         if self.max_scored is not None:
             check_range(self, "max_scored", 1)
         check_range(self, "min_use", 0.0, 1.0)

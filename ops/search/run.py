@@ -9,7 +9,7 @@ from ops.atomic import write_bytes, write_json
 from ops.errors import InputError
 from ops.identity import encode
 from ops.importance.scores import Importance
-from ops.prune.run import CHOICE
+from ops.prune.run import CHOICE, teacher_of
 from ops.search import show
 from ops.search.config import SearchConfig
 from ops.search.cost import costs, excess
@@ -28,18 +28,20 @@ def run(config: SearchConfig, inputs: Inputs, out: Path, execution: Execution) -
     """Write `choice.json` (the chosen candidate as a PruneConfig), `search.json` (everything that was compared),
     `pareto.svg`, and `speeds.json` (volatile: what was measured).
 
-    Inputs: `teacher` and its `importance`, `tokenizer`, `training_set`, `tokens`; `distillation_teacher` where
-    finalists learn from another than they are cut from.
+    Inputs: `sorted_teacher`, whose prefixes all candidates are, or `teacher`, out of which each is sorted and cut; its
+    `importance`, `tokenizer`, `training_set`, `tokens`; `distillation_teacher` where finalists learn from another.
 
     Raises:
         InputError: when no candidate meets the budget (names the nearest), or inputs do not fit each other.
     """
-    store = open_store()
+    source, in_order = teacher_of(inputs)
+    cut_from = "sorted_teacher" if in_order else "teacher"
+    store = open_store(execution.store)
     records = records_of(store, inputs)
-    records.setdefault("distillation_teacher", records["teacher"])
-    work = Work(store=store, config=config, execution=execution, inputs=records)
+    records.setdefault("distillation_teacher", records[cut_from])
+    work = Work(store=store, config=config, execution=execution, inputs=records, cut_from=cut_from)
     with clear_model_errors():
-        teacher = read_config(one(inputs, "teacher"))
+        teacher = read_config(source)
     order = Importance.read(one(inputs, "importance"), teacher).removal_order(config.base.layer_score)
     found = enumerate_candidates(teacher, config, order)
     if not found.candidates:
@@ -49,15 +51,15 @@ def run(config: SearchConfig, inputs: Inputs, out: Path, execution: Execution) -
         )
     limits = config.budget.limits(costs(teacher, config.budget))
     fitting, rejected, speeds = _fitting(config, limits, found.candidates, work)
-    zero_shot = {candidate.label: work.loss(candidate) for candidate in fitting}
+    as_cut = {candidate.label: work.loss(candidate) for candidate in fitting}
     by_label = {candidate.label: candidate for candidate in fitting}
-    finalists = sorted(zero_shot, key=lambda label: (zero_shot[label], label))[: config.finalists]
-    rounds, pruned = _rounds(config, [by_label[label] for label in finalists], zero_shot, work)
+    finalists = sorted(as_cut, key=lambda label: (as_cut[label], label))[: config.finalists]
+    rounds, pruned = _rounds(config, [by_label[label] for label in finalists], work)
     for label in finalists:
         speeds[label] = work.speed(by_label[label])
     chosen = by_label[rounds[-1]["order"][0]]
 
-    rows = show.rows(fitting, zero_shot, rounds, teacher)
+    rows = show.rows(fitting, as_cut, rounds, teacher)
     report = {
         "budget": encode(config.budget),
         "limits": limits,
@@ -136,7 +138,7 @@ def _fitting(
 
 
 def _rounds(
-    config: SearchConfig, finalists: Sequence[Candidate], zero_shot: Mapping[str, float], work: Work
+    config: SearchConfig, finalists: Sequence[Candidate], work: Work
 ) -> tuple[list[dict[str, Any]], dict[str, Record]]:
     """Successive halving: each round distils those that are left a little further, until their order is that of the
     round before. Also returns the checkpoints as cut."""
@@ -147,16 +149,15 @@ def _rounds(
     tokens = 0
     for number in range(config.max_rounds):
         students = {label: work.distilled(by_label[label], students[label], number) for label in before}
-        after = {label: record.summary["validation_after"] for label, record in students.items()}
-        order = sorted(before, key=lambda label: (students[label].status != "accepted", after[label]["loss"], label))
+        loss = {label: work.loss(by_label[label], student) for label, student in students.items()}
+        order = sorted(before, key=lambda label: (students[label].status != "accepted", loss[label], label))
         tokens += next(iter(students.values())).counts["tokens"]
         tau = kendall_tau(before, order)
         rounds.append(
             {
                 "tokens": tokens,
                 "order": order,
-                "loss": {label: after[label]["loss"] for label in order},
-                "kl": {label: after[label]["kl"] for label in order},
+                "loss": {label: loss[label] for label in order},
                 "tau": tau,
                 "rejected": [label for label in order if students[label].status != "accepted"],
             }

@@ -13,7 +13,7 @@ SHOWN = 20
 
 def rows(
     candidates: Sequence[Candidate],
-    zero_shot: Mapping[str, float],
+    as_cut: Mapping[str, float],
     rounds: Sequence[Mapping[str, Any]],
     teacher: HybridConfig,
 ) -> list[dict[str, Any]]:
@@ -25,9 +25,10 @@ def rows(
         {
             "label": candidate.label,
             "pattern": candidate.target.pattern,
+            "layers": list(candidate.layers),
             **{name: int(value) for name, value in candidate.costs.items()},
             "of_teacher": candidate.costs["parameters"] / teacher.num_params(),
-            "loss_as_cut": zero_shot[candidate.label],
+            "loss_as_cut": as_cut[candidate.label],
             "loss_distilled": distilled.get(candidate.label),
         }
         for candidate in candidates
@@ -48,7 +49,6 @@ def finalists(rounds: Sequence[Mapping[str, Any]], speeds: Mapping[str, Any]) ->
             "label": label,
             "tokens": each["tokens"],
             "loss": each["loss"][label],
-            "kl": each["kl"][label],
             "tau_to_round_before": each["tau"],
             "decode_tokens_per_second": round(speeds[label]["decode_tokens_per_second"]),
         }

@@ -36,6 +36,9 @@ class Candidate:
     """Sizes in numbers, so that the same candidate of another space is the same."""
 
     target: HybridConfig
+    layers: tuple[int, ...]
+    """The teacher's layers that stay; of everything else it has the first, in the order of importance."""
+
     costs: Mapping[str, float]
 
 
@@ -81,6 +84,7 @@ def enumerate_candidates(teacher: HybridConfig, config: SearchConfig, removal_or
             label=_label(teacher, target, sizes),
             prune=replace(config.base, width=WidthTarget(**sizes), depth=depth),
             target=target,
+            layers=layers,
             costs=costs(target, config.budget),
         )
     return Enumerated(

@@ -4,9 +4,10 @@ from ops.execute import Stage
 
 PRUNE = Stage(package="ops.prune", version="2")
 DISTILL = Stage(package="ops.distill", version="5", distributed=True)
-ZERO_SHOT = Stage(package="ops.search.zero_shot", version="1")
+CANDIDATE_LOSS = Stage(package="ops.search.loss", version="1")
 LATENCY = Stage(package="ops.search.latency", version="1", observes=True)
 SEARCH = Stage(
-    package="ops.search", version=".".join(["1", *(stage.version for stage in (PRUNE, DISTILL, ZERO_SHOT, LATENCY))])
+    package="ops.search",
+    version=".".join(["2", *(stage.version for stage in (PRUNE, DISTILL, CANDIDATE_LOSS, LATENCY))]),
 )
 """A search is another when one of its stages is."""

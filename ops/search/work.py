@@ -1,11 +1,12 @@
 """What a search has done for it: artefacts of its own in the store, each made once, whatever the budget.
 
-| asset                 | stage                | of what                                             |
-|-----------------------|----------------------|-----------------------------------------------------|
-| `candidate_score`     | ops.search.zero_shot | the loss of a candidate as it is cut                |
-| `candidate_latency`   | ops.search.latency   | decoding with a network of its shape, here          |
-| `candidate_pruned`    | ops.prune            | a finalist's checkpoint                             |
-| `candidate_distilled` | ops.distill          | the same after a round of short distillation        |
+| asset                       | stage              | of what                                      |
+|-----------------------------|--------------------|----------------------------------------------|
+| `candidate_score`           | ops.search.loss    | the loss of a candidate as it is cut         |
+| `candidate_latency`         | ops.search.latency | decoding with a network of its shape, here   |
+| `candidate_pruned`          | ops.prune          | a finalist's checkpoint                      |
+| `candidate_distilled`       | ops.distill        | the same after a round of short distillation |
+| `candidate_distilled_score` | ops.search.loss    | the loss of that                             |
 
 A candidate's label is the partition.
 """
@@ -14,7 +15,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ops.atomic import read_json
 from ops.distill.config import DistillConfig
@@ -22,10 +23,10 @@ from ops.execute import Request, Stage, execute
 from ops.search.config import SearchConfig
 from ops.search.latency.config import LatencyConfig
 from ops.search.latency.run import SPEED
+from ops.search.loss.config import CandidateLossConfig
+from ops.search.loss.run import SCORE
 from ops.search.space import Candidate
-from ops.search.stages import DISTILL, LATENCY, PRUNE, ZERO_SHOT
-from ops.search.zero_shot.config import ZeroShotConfig
-from ops.search.zero_shot.run import SCORE
+from ops.search.stages import CANDIDATE_LOSS, DISTILL, LATENCY, PRUNE
 from ops.stage import Execution, Inputs, many
 from ops.store import Record, Store
 from ops.store.adopt import adopt
@@ -46,18 +47,27 @@ class Work:
     config: SearchConfig
     execution: Execution
     inputs: Mapping[str, Sequence[Record]]
+    cut_from: Literal["sorted_teacher", "teacher"]
     records: dict[str, Record] = field(default_factory=dict)
     """By path, in the order in which they were asked for."""
 
     made: list[str] = field(default_factory=list)
     """Paths of those that were not there before."""
 
-    def loss(self, candidate: Candidate) -> float:
-        """Held-out loss as cut, in nats a token."""
-        config = ZeroShotConfig(
-            prune=candidate.prune, num_sequences=self.config.calibration_sequences, seq_len=self.config.seq_len
+    def loss(self, candidate: Candidate, student: Record | None = None) -> float:
+        """Loss on the calibration text in nats a token: as it is cut, or of `student`, which it has become."""
+        config = CandidateLossConfig(
+            prune=candidate.prune if student is None else None,
+            num_sequences=self.config.calibration_sequences,
+            seq_len=self.config.seq_len,
+            phase=self.config.distill.phase,
+            seed=self.config.calibration_seed,
         )
-        record = self._do("candidate_score", candidate, ZERO_SHOT, config, self._of("teacher", "importance", *DATA))
+        if student is None:
+            asset, inputs = "candidate_score", self._of(self.cut_from, "importance", *DATA)
+        else:
+            asset, inputs = "candidate_distilled_score", {"candidate": [student], **self._of(*DATA)}
+        record = self._do(asset, candidate, CANDIDATE_LOSS, config, inputs)
         return read_json(self.store.local_path(record) / SCORE)["loss"]
 
     def speed(self, candidate: Candidate) -> dict[str, Any]:
@@ -68,7 +78,7 @@ class Work:
 
     def pruned(self, candidate: Candidate) -> Record:
         """Its checkpoint as cut."""
-        inputs = self._of("teacher", "importance", "tokenizer")
+        inputs = self._of(self.cut_from, "importance", "tokenizer")
         return self._do("candidate_pruned", candidate, PRUNE, candidate.prune, inputs)
 
     def distilled(self, candidate: Candidate, student: Record, number: int) -> Record:

@@ -45,6 +45,11 @@ class Store:
         self.is_local = isinstance(self.fs, LocalFileSystem)
         self.scratch = scratch or (Path(self.root) if self.is_local else Path("store"))
 
+    @property
+    def absolute_url(self) -> str:
+        """The URL for a process that works in another directory."""
+        return self.fs.unstrip_protocol(self.root)
+
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
 

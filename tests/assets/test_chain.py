@@ -33,10 +33,13 @@ from assets.resources import StoreResource
 from assets.schedules import stale_and_below
 from assets.settings import Settings
 from ops.atomic import read_json
+from ops.merge.config import MergeConfig
+from ops.prune.config import DepthTarget, PruneConfig, WidthTarget
 from ops.store import Record, Store
 from ops.store.lineage import ancestors
 from ops.takedowns import read_takedowns
 from ops.tokenize.takedown import takedown_main
+from ops.train.config import TrainConfig
 from tests.assets.tiny import tiny, tiny_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -229,24 +232,83 @@ def test_a_checkpoint_leads_back_to_its_warc_files(run: Mapping[str, Any]) -> No
     assert maps[0].read_bytes() == maps[1].read_bytes(), "distillation hands on which channel of the teacher is which"
 
 
-def test_checkpoints_load_in_transformers_with_the_same_logits(run: Mapping[str, Any]) -> None:
+def assert_transformers_agrees(path: Path) -> None:
+    """The checkpoint loads there, strictly, and gives the same logits."""
     import torch
     from transformers import AutoTokenizer, NemotronHForCausalLM
 
     from model.checkpoint import load_checkpoint
 
+    loaded: Any = NemotronHForCausalLM.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
+    theirs, info = loaded
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
+    ours = load_checkpoint(path, device=torch.device("cpu"))
+    ids = AutoTokenizer.from_pretrained(path)("The derivative of $x^2$ is " * 9, return_tensors="pt").input_ids
+    assert ids.shape[1] > 3 * ours.config.chunk_size
+    with torch.no_grad():
+        expected = theirs(ids, use_cache=False).logits
+        found = ours(ids)
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+def test_checkpoints_load_in_transformers_with_the_same_logits(run: Mapping[str, Any]) -> None:
     for asset in ("teacher", "pruned_width", "student_width", "student_depth"):
-        path = run["store"].local_path(record(run, asset))
-        loaded: Any = NemotronHForCausalLM.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
-        theirs, info = loaded
-        assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
-        ours = load_checkpoint(path, device=torch.device("cpu"))
-        ids = AutoTokenizer.from_pretrained(path)("The derivative of $x^2$ is " * 9, return_tensors="pt").input_ids
-        assert ids.shape[1] > 3 * ours.config.chunk_size
-        with torch.no_grad():
-            expected = theirs(ids, use_cache=False).logits
-            found = ours(ids)
-        assert (found - expected).norm() <= 1e-5 * expected.norm()
+        assert_transformers_agrees(run["store"].local_path(record(run, asset)))
+
+
+def test_a_student_of_a_student_of_a_merged_teacher(run: Mapping[str, Any]) -> None:
+    """Pruned and distilled twice, to less than half; which parts it has is told in those of the first teacher."""
+    recipe = tiny()
+    first, *_ = recipe.students
+    again = replace(
+        first,
+        name="smaller",
+        parent=first.name,
+        prune=PruneConfig(
+            width=WidthTarget(d_model=16, intermediate_size=0.5, mamba_num_heads=0.5), depth=DepthTarget(num_layers=4)
+        ),
+    )
+    assert isinstance(recipe.teacher, TrainConfig)
+    recipe = replace(
+        recipe,
+        teacher=replace(recipe.teacher, keep_every_steps=6),
+        merge=MergeConfig(num_checkpoints=2, every_steps=6),
+        parent="merged_teacher",
+        students=(first, again),
+    )
+    settings = tiny_settings(recipe)
+    made = {"teacher", "merged_teacher", "sorted_teacher", "importance", "importance_width"}
+    made |= {f"{kind}_{name}" for kind in ("pruned", "student") for name in ("width", "smaller")}
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert materialize(settings, instance, only=made) == dict.fromkeys(made, 1)
+    last = record(run, "student_smaller", settings)
+    assert made <= {r.asset for r in ancestors(run["store"], [last])} | {last.asset}
+    paths = {name: run["store"].local_path(record(run, name, settings)) for name in made}
+    whole, half = (record(run, name, settings).counts["parameters"] for name in ("merged_teacher", "student_smaller"))
+    assert half < whole / 2
+    assert_transformers_agrees(paths["student_smaller"])
+
+    told = {name: read_json(paths[name] / "index_maps.json") for name in ("student_width", "student_smaller")}
+    before, after = told["student_width"], told["student_smaller"]
+    assert after["teacher"] == before["teacher"]
+    assert after["teacher"]["d_model"] == 32
+    # Each channel and neuron of the second cut is found in the first student by its numbers.
+    theirs, own = (load_file(paths[name] / "model.safetensors") for name in ("student_width", "pruned_smaller"))
+
+    def rows(table: Any) -> dict[tuple[float, ...], int]:
+        return {tuple(row.tolist()): index for index, row in enumerate(table)}
+
+    columns = rows(theirs["lm_head.weight"].T)
+    channels = [columns[tuple(column.tolist())] for column in own["lm_head.weight"].T]
+    assert after["d_model"] == [before["d_model"][channel] for channel in channels]
+    assert len(after["layers"]) == 4
+    for index, layer in enumerate(after["layers"]):
+        if "intermediate_size" in layer:
+            up = {"own": own[f"backbone.layers.{index}.mixer.up_proj.weight"]}
+            parent = next(i for i, each in enumerate(before["layers"]) if each["parent"] == layer["parent"])
+            up["theirs"] = theirs[f"backbone.layers.{parent}.mixer.up_proj.weight"][:, channels]
+            neurons = [rows(up["theirs"])[tuple(row.tolist())] for row in up["own"]]
+            assert layer["intermediate_size"] == [before["layers"][parent]["intermediate_size"][n] for n in neurons]
 
 
 def test_a_second_run_reuses_everything(run: Mapping[str, Any]) -> None:

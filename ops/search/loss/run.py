@@ -1,4 +1,4 @@
-"""Score a candidate: cut it out of the teacher in memory, read held-out text."""
+"""Score a candidate: cut it out of the teacher in memory, or take its checkpoint, and read training text."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -12,8 +12,9 @@ from ops.atomic import write_json
 from ops.data import TokenData
 from ops.data.token_data import IGNORED
 from ops.importance.scores import Importance
-from ops.prune.run import plan
-from ops.search.zero_shot.config import ZeroShotConfig
+from ops.prune.config import PruneConfig
+from ops.prune.run import cut, teacher_of
+from ops.search.loss.config import CandidateLossConfig
 from ops.stage import Check, Execution, Inputs, StageResult, many, one
 from ops.train.loop import deterministic
 from ops.train.objective import loss_precision
@@ -24,23 +25,34 @@ BATCH_TOKENS = 4096
 """A fixed number, because the rounding of a loss depends on it."""
 
 
-def run(config: ZeroShotConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
-    """Write `score.json`: mean loss in nats a token, and the number of tokens."""
+def run(config: CandidateLossConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
+    """Write `score.json`: mean loss in nats a token, and the number of tokens.
+
+    Inputs: `training_set`, `tokens`, and `candidate` or what `ops.prune` cuts it out of.
+    """
     with deterministic(threads=execution.threads, device=execution.device):
-        teacher = _teacher(one(inputs, "teacher"), execution.device)
-        importance = Importance.read(one(inputs, "importance"), teacher.config)
-        target, maps = plan(teacher.config, config.prune, importance)
-        candidate = gather_model(teacher, maps).eval()
+        if config.prune is None:
+            candidate = load_model(one(inputs, "candidate"), torch.device(execution.device)).eval()
+        else:
+            candidate = _cut_out(config.prune, inputs, execution.device)
         data = TokenData.open(one(inputs, "training_set"), many(inputs, "tokens"))
-        loss, tokens = held_out_loss(candidate, data, config)
+        loss, tokens = mean_loss(candidate, data, config)
     write_json(out / SCORE, {"loss": loss, "tokens": tokens})
     finite = Check(name="finite", passed=loss == loss and abs(loss) < float("inf"), description="the loss is a number")
     return StageResult(
-        counts={"tokens": tokens, "parameters": target.num_params()},
+        counts={"tokens": tokens, "parameters": candidate.config.num_params()},
         checks=[finite],
         tokens=tokens,
-        flops=float(tokens * target.flops_per_token(config.seq_len)),
+        flops=float(tokens * candidate.config.flops_per_token(config.seq_len)),
     )
+
+
+def _cut_out(config: PruneConfig, inputs: Inputs, device: str) -> HybridLM:
+    source, in_order = teacher_of(inputs)
+    teacher = _teacher(source, device)
+    importance = Importance.read(one(inputs, "importance"), teacher.config)
+    _, maps = cut(source, teacher.config, config, importance, in_order=in_order)
+    return gather_model(teacher, maps).eval()
 
 
 @lru_cache(maxsize=1)
@@ -50,15 +62,14 @@ def _teacher(path: Path, device: str) -> HybridLM:
 
 
 @torch.no_grad()
-def held_out_loss(model: HybridLM, data: TokenData, config: ZeroShotConfig) -> tuple[float, int]:
+def mean_loss(model: HybridLM, data: TokenData, config: CandidateLossConfig) -> tuple[float, int]:
     """Mean cross-entropy in nats over the labelled tokens, and their number."""
     device = model.lm_head.weight.device
+    rows = max(1, BATCH_TOKENS // config.seq_len)
     total, tokens = 0.0, 0
-    for batch in data.validation_batches(
-        batch_size=max(1, BATCH_TOKENS // config.seq_len),
-        seq_len=config.seq_len,
-        max_tokens=config.num_sequences * config.seq_len,
-    ):
+    for start in range(0, config.num_sequences, rows):
+        numbers = range(start, min(start + rows, config.num_sequences))
+        batch = data.samples(numbers, phase=config.phase, seq_len=config.seq_len, seed=config.seed)
         ids_BL, seq_idx_BL = (torch.from_numpy(array).to(device) for array in (batch.input_ids, batch.seq_idx))
         labels_T = torch.from_numpy(batch.labels.ravel()).to(device)
         counted_T = labels_T != IGNORED

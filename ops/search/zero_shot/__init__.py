@@ -1,1 +1,0 @@
-"""The loss of a candidate as it is cut, before it learns anything."""
