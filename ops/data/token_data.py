@@ -98,7 +98,7 @@ class TokenData:
             if directory is None:
                 raise InputError(
                     f"{training_set}: its shard {number} (partition {shard['partition']}, SHA-256 {shard['sha256']}) "
-                    f"is none of the {len(tokens)} token shards given"
+                    f"is none of the {len(tokens)} token shards given; give those of every partition"
                 )
             mapped = map_tokens(directory, np.dtype(shard["dtype"]).newbyteorder("<"), shard["num_tokens"])
             if verify and _sha256(directory / BIN) != shard["sha256"]:

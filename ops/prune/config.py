@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from model.config import LAYER_KINDS
 from ops.errors import InputError
 from ops.sort_teacher.config import check_scores
-
-LAYER_KINDS = "M-*E"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +34,13 @@ class WidthTarget:
                 )
 
 
+def check_kind(where: str, kind: str) -> None:
+    """Raise InputError for a letter that is no kind of layer."""
+    if kind not in LAYER_KINDS:
+        known = ", ".join(f"{letter!r} {name}" for letter, name in LAYER_KINDS.items())
+        raise InputError(f"{where}: {kind!r} is no kind of layer; there are {known}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DepthTarget:
     """Layers of the pruned network."""
@@ -50,10 +56,9 @@ class DepthTarget:
         if self.num_layers is not None and self.num_layers < 1:
             raise InputError(f"DepthTarget.num_layers: must be at least 1 or null, got {self.num_layers}")
         for kind, count in self.keep.items():
-            if kind not in tuple(LAYER_KINDS) or count < 0:
-                raise InputError(
-                    f"DepthTarget.keep: needs kinds of {LAYER_KINDS!r} and counts from 0, got {kind!r}: {count}"
-                )
+            check_kind("DepthTarget.keep", kind)
+            if count < 0:
+                raise InputError(f"DepthTarget.keep: counts are from 0, got {kind!r}: {count}")
 
 
 @dataclass(frozen=True, kw_only=True)

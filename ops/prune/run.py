@@ -102,7 +102,10 @@ def searched(config: PruneConfig, directory: Path) -> PruneConfig:
     """
     if config != PruneConfig():
         raise InputError("PruneConfig: a searched network is cut as the search chose; leave the config at its defaults")
-    return decode(PruneConfig, read_json(directory / CHOICE), str(directory / CHOICE))
+    path = directory / CHOICE
+    if not path.exists():
+        raise InputError(f"{path}: no such file; input `search` is the --out of `python -m ops.search`")
+    return decode(PruneConfig, read_json(path), str(path))
 
 
 def resolve(parent: HybridConfig, config: PruneConfig, importance: Importance) -> tuple[HybridConfig, list[int]]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ops.distill.config import DistillConfig
 from ops.errors import InputError
-from ops.prune.config import DepthTarget, PruneConfig, WidthTarget
+from ops.prune.config import DepthTarget, PruneConfig, WidthTarget, check_kind
 from ops.search.latency.config import Workload
 from ops.train.config import WSDConfig, check_range
 
@@ -98,7 +98,8 @@ class Space:
                 raise InputError(f"Space.width: {axis} has no sizes")
             for size in sizes:
                 WidthTarget(**{axis: size})
-        DepthTarget(keep=dict.fromkeys(self.keep, 0))
+        for kind in self.keep:
+            check_kind("Space.keep", kind)
         for value in (*self.num_layers, *self.keep.values()):
             if value < 0 or (isinstance(value, float) and value > 1):
                 raise InputError(f"Space: numbers of layers are integers from 0, or shares up to 1.0; got {value}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from model.hf_config import read_config
+from model.slicing import stored_tensors
 from ops.atomic import write_bytes, write_json
 from ops.errors import InputError
 from ops.identity import encode
@@ -20,6 +21,7 @@ from ops.settings import open_store
 from ops.stage import Check, Execution, Inputs, StageResult, one
 from ops.store import Record
 from ops.train.result import clear_model_errors
+from ops.train.vocabulary import check_same_size
 
 SEARCH, SPEEDS, PARETO = "search.json", "speeds.json", "pareto.svg"
 
@@ -36,12 +38,16 @@ def run(config: SearchConfig, inputs: Inputs, out: Path, execution: Execution) -
     """
     source, in_order = teacher_of(inputs)
     cut_from = "sorted_teacher" if in_order else "teacher"
+    with clear_model_errors():
+        teacher = read_config(source)
+        stored_tensors(source, teacher)
+        if inputs.get("distillation_teacher"):
+            other = read_config(one(inputs, "distillation_teacher"))
+            check_same_size(teacher=teacher.vocab_size, distillation_teacher=other.vocab_size)
     store = open_store(execution.store)
     records = records_of(store, inputs)
     records.setdefault("distillation_teacher", records[cut_from])
     work = Work(store=store, config=config, execution=execution, inputs=records, cut_from=cut_from)
-    with clear_model_errors():
-        teacher = read_config(source)
     order = Importance.read(one(inputs, "importance"), teacher).removal_order(config.base.layer_score)
     found = enumerate_candidates(teacher, config, order)
     if not found.candidates:

@@ -59,7 +59,10 @@ def check_same_size(**sizes: int) -> None:
     """Raise InputError that names all of them unless all vocabularies have the same size."""
     if len(set(sizes.values())) > 1:
         found = ", ".join(f"{name} {size}" for name, size in sizes.items())
-        raise InputError(f"vocabularies differ in size: {found}")
+        raise InputError(
+            f"vocabularies differ in size: {found}. All must be of one tokenizer: a student is cut from the teacher it "
+            "learns from, or from one with the same vocabulary, and tokens are made with the teacher's tokenizer"
+        )
 
 
 def tokenizer_files(directory: Path) -> list[Path]:

@@ -400,7 +400,7 @@ def test_the_front_is_what_nothing_beats(points: dict[str, tuple[int, int]]) -> 
         (lambda: Budget(parameters=0), "parameters"),
         (lambda: Space(width={"depth": (1,)}), "no axis 'depth'"),
         (lambda: Space(width={"d_model": ()}), "has no sizes"),
-        (lambda: Space(num_layers=(3,), keep={"X": 1}), "needs kinds of"),
+        (lambda: Space(num_layers=(3,), keep={"X": 1}), "Space.keep: 'X' is no kind of layer; there are 'M' Mamba-2"),
         (lambda: Space(num_layers=(1.5,)), "shares up to 1.0; got 1.5"),
         (lambda: Budget(memory_bytes=1.5), "memory_bytes"),
         (lambda: replace(CONFIG, calibration_seed=1), "1 is the seed of a distillation"),
