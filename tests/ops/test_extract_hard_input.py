@@ -10,14 +10,12 @@ import pytest
 
 from ops.extract import PageRejected, extract_page
 from ops.extract.config import ExtractConfig
-from ops.extract.encoding import decode
 from ops.extract.nesting import MOST_ATTRIBUTES, MOST_FORMATTING, limit_nesting
 from tests.fuzz.extract import check, make
 from tests.fuzz.pages import soup
+from tests.ops.extracted import check_offsets, latex_of
 
 PAGES: dict[str, Callable[[], str]] = {
-    "nested divs": lambda: "<body>" + "<div>" * 100_000 + "end",
-    "nested formatting": lambda: "<p>" + "<b>" * 100_000 + "end",
     "formatting opened again in every paragraph": lambda: (
         "<p>" + "".join(f"<font size={number}>" for number in range(5000)) + "</p><p>x" * 10_000 + "end"
     ),
@@ -60,10 +58,57 @@ def test_ends_and_keeps_the_text(name: str) -> None:
     assert "end" in page.text
 
 
+@pytest.mark.parametrize(
+    "tag",
+    ["div", "b", "span class=katex", "ul><li", "blockquote", "table", "math><mrow", "a", "section", "font color=red"],
+)
+def test_deep_nesting_keeps_the_text(tag: str) -> None:
+    page = extract_page(f"<body><p>start</p>{f'<{tag}>' * 100_000}deep x^2")
+    assert "start" in page.text
+    assert "deep" in page.text
+
+
+def test_deep_nesting_with_end_tags() -> None:
+    page = extract_page("<body>" + "<div>" * 50_000 + "deep" + "</div>" * 50_000 + r"<p>after \(x\)</p><pre>a</pre>")
+    assert "deep" in page.text
+    assert latex_of(page) == ["x"]
+    assert "```\na\n```" in page.text
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<p>" + "$x " * 20_000,
+        "<p>" + "\\(" * 20_000,
+        "<p>" + "${" * 20_000,
+        "<p>" + "\\begin{align}" * 5_000,
+        "<p>" + "&amp;" * 100_000,
+        "<p><math>" + "<mi>x</mi>" * 20_000,
+        "<p " + " ".join(f"a{i}=1" for i in range(5_000)) + ">x",
+        "<script>var s = '</script>'; <p>x</p></script><p>y</p>",
+        "<p title='<math>'>x &#0; &#30; &#x1e;\x00 y</p>",
+        "<!-- <p>a</p> --><p>b</p><!-- unclosed <p>c</p>",
+        "<table><tr><td>" * 300 + "x",
+        "<ul><li>" * 300 + "x" + "<pre>y\n z</pre>",
+    ],
+    ids=lambda html: html[:20],
+)
+def test_hard_pages_end(html: str) -> None:
+    page = extract_page(html)
+    check_offsets(page)
+    assert "\x1e" not in page.text
+
+
 @pytest.mark.timeout(60)
 def test_ten_thousand_formulas() -> None:
     page = extract_page("<p>" + "<math><msup><mi>x</mi><mn>2</mn></msup></math> and \\(y_1\\) " * 5000)
-    assert [formula.latex for formula in page.formulas] == ["x^2", "y_1"] * 5000
+    assert latex_of(page) == ["x^2", "y_1"] * 5000
+
+
+def test_ten_thousand_different_formulas() -> None:
+    page = extract_page("<p>" + "".join(f"\\(x_{{{i}}}\\) " for i in range(10_000)))
+    assert latex_of(page) == [f"x_{{{i}}}" for i in range(10_000)]
+    check_offsets(page)
 
 
 @pytest.mark.timeout(60)
@@ -92,12 +137,12 @@ def test_markup_where_it_means_nothing() -> None:
         "<p title='<math><mi>z</mi></math>' data-x=\"</p><script>\">a \\(x\\) b</p>"
         '<script>var s = \'</script><p>c \\(y\\)</p><script>var t = "<p>\\(no\\)</p>";</script>'
     )
-    assert [formula.latex for formula in page.formulas] == ["x", "y"]
+    assert latex_of(page) == ["x", "y"]
 
 
 def test_nul_bytes_and_control_characters() -> None:
     page = extract_page("<p>a\x00b \\(x\x00_\x1b1\\) \x0c c</p><pre>d\x00\x0ce</pre>")
-    assert [formula.latex for formula in page.formulas] == ["x_1"]
+    assert latex_of(page) == ["x_1"]
     assert "\x00" not in page.text
     assert "ab" in page.text
 
@@ -124,24 +169,6 @@ def test_limit_nesting_cuts_attributes() -> None:
     assert html == f"<p>x</p><p {' '.join(names[:MOST_ATTRIBUTES])}>y</p>"
     image = f'<img alt="x" src="data:{"A" * 100_000}">'
     assert limit_nesting(image, 256) == (image, 0)
-
-
-@pytest.mark.parametrize(
-    ("encoding", "declared"),
-    [("utf-8", ""), ("utf-16", ""), ("shift_jis", "shift_jis"), ("gb18030", "gb2312"), ("cp1252", "iso-8859-1")],
-)
-def test_encodings(encoding: str, declared: str) -> None:
-    word = {"shift_jis": "数学", "gb18030": "数学"}.get(encoding, "née")
-    html = f"<meta charset='{declared}'><p>{word} \\(x\\)</p>".encode(encoding)
-    decoded = decode(html)
-    assert (word in decoded.text, decoded.num_replaced) == (True, 0)
-
-
-def test_mixed_encodings_count_what_is_lost() -> None:
-    html = b"<p>" + "é".encode() + "é".encode("latin-1") + b"\xff\xfe \\(x\\)</p>"
-    page = extract_page(html)
-    assert [formula.latex for formula in page.formulas] == ["x"]
-    page.text.encode("utf-8")
 
 
 @pytest.mark.timeout(120)

@@ -5,11 +5,12 @@ from html import escape
 import pytest
 
 from ops.extract import extract_page
+from tests.ops.extracted import MATHJAX_DOLLAR
 
 HEADS = {
     "nothing": "",
     "mathjax": '<script src="https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-mml-chtml.js"></script>',
-    "mathjax with dollars": r"<script>window.MathJax = {tex: {inlineMath: [['$', '$'], ['\\(', '\\)']]}};</script>",
+    "mathjax with dollars": MATHJAX_DOLLAR,
     "katex": "<script>renderMathInElement(document.body)</script>",
 }
 TEXTS = [
@@ -76,6 +77,26 @@ def test_nothing_is_invented(text: str, head: str) -> None:
         left = page.text.replace("\\", "")
         for word in text.replace("\\", "").replace("`", " ").split():
             assert word in left
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It costs $5 and $10 today.",
+        "From $1,000 to $2,000 per month, $3-$4 an hour.",
+        "Set $HOME and $PATH, then $1 or $2.",
+        "The regular expression \\( matches and \\) too.",
+        "Use sed s/\\(a*\\)/x/ or \\(.*\\) or \\(\\w+\\).",
+        "US$ 5 and A$ 6",
+        "pay $20/$30",
+    ],
+)
+def test_money_and_shell_are_not_mathematics(text: str) -> None:
+    # A page that typesets means its delimiters, but not a dollar before an amount.
+    for head in ("", MATHJAX_DOLLAR if text.count("$") and "HOME" not in text else ""):
+        page = extract_page(f"{head}<body><p>{text}</p></body>")
+        assert page.formulas == []
+        assert page.text.replace("\\$", "$") == text
 
 
 @pytest.mark.parametrize(
