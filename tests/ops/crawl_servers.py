@@ -60,6 +60,12 @@ def put_s3(endpoint: str, files: dict[str, bytes]) -> str:
     return "s3://crawl/root"
 
 
+def put_s3_folder(endpoint: str, folder: Path) -> str:
+    """Put the files of a folder below `s3://crawl/root`, which is returned."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return put_s3(endpoint, {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths})
+
+
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """Serve on a free port of this machine; yields the address."""
@@ -139,6 +145,7 @@ class RangeServer:
         self.folder = folder
         self.ranges = ranges
         self.sent: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
@@ -180,10 +187,11 @@ class RangeServer:
                 self.send_header("Content-Length", str(end - start))
                 self.end_headers()
                 if self.command != "HEAD":
+                    with server._lock:
+                        server.sent[urlsplit(self.path).path] += end - start
                     with path.open("rb") as file:
                         file.seek(start)
                         self.wfile.write(file.read(end - start))
-                    server.sent[urlsplit(self.path).path] += end - start
 
             def send_links(self, folder: Path) -> None:
                 links = [f'<a href="{child.name}{"/" if child.is_dir() else ""}">x</a>' for child in folder.iterdir()]
