@@ -18,19 +18,13 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
-from dagster._core.loader import LoadingContextForTest
 from safetensors.torch import load_file
 
-from assets.definitions import build_definitions
-from assets.demo import QUIET, _range_tags
 from assets.factory import make_resolver
 from assets.graph import build_graph
-from assets.jobs import make_layers
 from assets.recipes.overrides import adopt_teacher
 from assets.resolve import partition_keys
 from assets.resources import StoreResource
-from assets.schedules import stale_and_below
 from assets.settings import Settings
 from ops.atomic import read_json
 from ops.merge.config import MergeConfig
@@ -40,52 +34,10 @@ from ops.store.lineage import ancestors
 from ops.takedowns import read_takedowns
 from ops.tokenize.takedown import takedown_main
 from ops.train.config import TrainConfig
+from tests.assets.chain import materialize, retrained, stale
 from tests.assets.tiny import tiny, tiny_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-def materialize(settings: Settings, instance: dg.DagsterInstance, *, only: set[str] | None = None) -> dict[str, int]:
-    """Run every layer (of the assets in `only`); asset -> how many artefacts were made, not reused."""
-    definitions = build_definitions(settings)
-    graph = build_graph(settings.recipe)
-    made: dict[str, int] = {}
-    for layer in make_layers(graph):
-        chosen = [name for name in layer.assets if only is None or name in only]
-        if not chosen:
-            continue
-        result = definitions.resolve_job_def(layer.job_name).execute_in_process(
-            instance=instance,
-            tags=_range_tags(layer, graph, settings),
-            asset_selection=[dg.AssetKey(name) for name in chosen],
-            run_config=QUIET,
-        )
-        assert result.success
-        for name in chosen:
-            events = result.asset_materializations_for_node(name)
-            assert len(events) == len(partition_keys(graph[name], settings.recipe.crawls, settings.recipe.num_buckets))
-            made[name] = sum(not event.metadata["reused"].value for event in events)
-    return made
-
-
-def stale(settings: Settings, instance: dg.DagsterInstance) -> set[str]:
-    """Assets that Dagster shows as Unsynced by a change of their own, in any partition."""
-    definitions = build_definitions(settings)
-    resolver = CachingStaleStatusResolver(instance, definitions.resolve_asset_graph(), LoadingContextForTest(instance))
-    recipe = settings.recipe
-    return {
-        name
-        for name, node in build_graph(recipe).items()
-        for key in partition_keys(node, recipe.crawls, recipe.num_buckets)
-        if resolver.get_status(dg.AssetKey(name), key and str(key)) != StaleStatus.FRESH
-    }
-
-
-def retrained(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
-    """What `retrain_stale` would run."""
-    graph = build_graph(settings.recipe)
-    asset_graph = build_definitions(settings).resolve_asset_graph()
-    return stale_and_below(instance, asset_graph, graph, make_layers(graph)[-1].assets)
 
 
 def digests(store: Store) -> dict[str, str]:
@@ -393,28 +345,27 @@ def test_another_process_and_another_store_give_the_same_bytes(run: Mapping[str,
     script = tmp_path / "run.py"
     script.write_text(
         "import dagster as dg\n"
-        "from tests.assets.test_chain import materialize\n"
+        "from tests.assets.chain import materialize\n"
         "from tests.assets.tiny import tiny_settings\n"
         "if __name__ == '__main__':\n"
         "    materialize(tiny_settings(), dg.DagsterInstance.ephemeral())\n"
     )
     env = {**os.environ, "STILLHOUSE_STORE": str(tmp_path / "store"), "PYTHONPATH": os.getcwd()}
-    random.seed(0)
-    kills = 0
-    while True:
-        child = subprocess.Popen([sys.executable, str(script)], env=env, start_new_session=True)
-        try:
-            child.wait(timeout=random.uniform(8, 20) if kills < 4 else 600)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-            kills += 1
-            time.sleep(0.1)
-            continue
-        assert child.returncode == 0
-        break
-    assert kills == 4
     last = ["family_report", *(name for name in build_graph(tiny()) if name.startswith("export_"))]
     wanted = {r.id.path: r.digest for r in ancestors(run["store"], [record(run, name) for name in last])}
-    found = digests(Store(str(tmp_path / "store")))
-    assert found == wanted
+
+    def count() -> int:
+        return sum("record.json" in names for _, _, names in os.walk(tmp_path / "store"))
+
+    generator = random.Random(0)
+    for _ in range(4):
+        goal = count() + generator.randint(1, len(wanted) // 6)
+        child = subprocess.Popen([sys.executable, str(script)], env=env, start_new_session=True)
+        while count() < goal:
+            assert child.poll() is None
+            time.sleep(0.05)
+        time.sleep(generator.uniform(0, 2))
+        os.killpg(child.pid, signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+    subprocess.run([sys.executable, str(script)], env=env, check=True)
+    assert digests(Store(str(tmp_path / "store"))) == wanted
