@@ -1,4 +1,4 @@
-"""Local servers for the crawl tests: S3 (moto), a proxy that is busy at first, and a web server that knows ranges."""
+"""Local servers for the tests: S3 (moto), a proxy that is busy at first, and a web server that knows ranges."""
 
 import http.client
 import os
