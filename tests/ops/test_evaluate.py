@@ -1,114 +1,28 @@
 """Evaluation against direct computation: documents one by one, choices one by one, a network that can be read."""
 
 import itertools
-import json
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from scipy.stats import binomtest
 from tokenizers import Tokenizer
 
-from model.checkpoint import load_checkpoint, save_checkpoint
 from model.hybrid import HybridLM
 from ops.data import TokenData
-from ops.errors import InputError
-from ops.evaluate import run as stage
-from ops.evaluate.config import EvaluateConfig
-from ops.evaluate.metrics import ratio_interval, task_scores, wilson_interval
-from ops.evaluate.requests import batched, read_task, score, task_names
-from ops.evaluate.speed import measure_speed
-from ops.evaluate.validation import validation_scores
-from ops.stage import Execution
+from ops.evaluate.metrics import task_scores
+from ops.evaluate.requests import batched, read_task, score
 from ops.train.distributed import world
-from ops.train.validation import Validation, document_sources
+from ops.train.validation import Validation
 from ops.train.vocabulary import read_vocabulary
-from tests.ops.training_inputs import EOD, SOURCES, standard_library_texts, tiny_model, write_inputs
+from tests.ops import eval_inputs
+from tests.ops.eval_inputs import CONFIG, QUESTIONS, TASKS, measured, nats_of, rows_of, write_tasks
+from tests.ops.training_inputs import EOD, SOURCES, standard_library_texts
 
-ONE = Execution(threads=1)
-CONFIG = tiny_model(320, pattern="M*-M")
-SMALL = EvaluateConfig(max_seq_len=96, batch_tokens=400, speed_prompt_tokens=8, speed_decode_tokens=2)
-QUESTIONS = (
-    ("Which function reads JSON? Answer:", (" loads", " the wrapper of text", " shuffle"), 0),
-    ("Short", (" yes", " no"), 1),
-    ("What does dedent do? " * 12 + "Answer:", (" Remove leading whitespace from every line", " raise", " x", " y"), 0),
-)
-
-
-def rows_of(task: str, kind: str, questions: Sequence[tuple[str, Sequence[str], int]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "task": task,
-            "kind": kind,
-            "doc_index": number,
-            "choice_index": index,
-            "context": context,
-            "continuation": choice,
-            "gold": index == gold,
-        }
-        for number, (context, choices, gold) in enumerate(questions)
-        for index, choice in enumerate(choices)
-    ]
-
-
-def write_tasks(folder: Path, rows: list[dict[str, Any]]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), folder / "tasks.parquet")
-    return folder
-
-
-GOLD = [("The sequence is", (" a list of items.",), 0), ("", ("Return a string.",), 0)]
-TASKS = [*rows_of("choices", "multiple_choice", QUESTIONS), *rows_of("answers", "gold_likelihood", GOLD)]
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-    folder = tmp_path_factory.mktemp("evaluate")
-    made = write_inputs(folder, validation_fraction=0.4)
-    save_checkpoint(HybridLM.create(CONFIG, seed=2), folder / "checkpoint")
-    return {**made, "checkpoint": [folder / "checkpoint"], "eval_tasks": [write_tasks(folder / "tasks", TASKS)]}
-
-
-@pytest.fixture(scope="module")
-def tokenizer(inputs: dict[str, list[Path]]) -> Tokenizer:
-    return Tokenizer.from_file(str(inputs["tokenizer"][0] / "tokenizer.json"))
-
-
-@pytest.fixture(scope="module")
-def model() -> HybridLM:
-    """Weights large enough to have opinions."""
-    model = HybridLM.create(CONFIG, seed=2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.2)
-    return model.eval()
-
-
-@torch.no_grad()
-def nats_of(model: HybridLM, context: Sequence[int], continuation: Sequence[int]) -> float:
-    ids = torch.tensor([[*context, *continuation]])
-    log_probs = model(ids)[0].double().log_softmax(-1)
-    at = torch.arange(len(context) - 1, ids.shape[1] - 1)
-    return -float(log_probs[at, ids[0, at + 1]].sum())
-
-
-def measured(model: HybridLM, inputs: dict[str, list[Path]], **changes: Any) -> dict[str, Any]:
-    settings: dict[str, Any] = {"batch_size": 3, "seq_len": 96, "max_tokens": None, "max_sources": 16}
-    return validation_scores(
-        model,
-        TokenData.open(inputs["training_set"][0], inputs["tokens"]),
-        token_bytes=read_vocabulary(inputs["tokenizer"][0]).token_bytes,
-        source_of=document_sources(inputs["training_set"][0]),
-        **{**settings, **changes},
-    )
+inputs, tokenizer, model = eval_inputs.inputs, eval_inputs.tokenizer, eval_inputs.model
 
 
 def validation_documents(inputs: dict[str, list[Path]]) -> list[dict[str, Any]]:
@@ -269,152 +183,3 @@ def test_a_network_that_knows_the_answer_chooses_it(inputs: dict[str, list[Path]
     for row in rows:
         row["gold"] = not row["gold"]
     assert task_scores("multiple_choice", [row for row in rows if row["doc_index"] < 2], seed=0)["accuracy"] == 0.0
-
-
-def test_scores_of_a_task_by_hand() -> None:
-    def choice(doc_index: int, gold: bool, num_bytes: int, nats: float) -> dict[str, Any]:
-        return {"doc_index": doc_index, "gold": gold, "num_bytes": num_bytes, "nats": nats}
-
-    rows = [
-        choice(4, False, 2, 3.0),  # likelier, but not per byte
-        choice(4, True, 10, 5.0),
-        choice(9, True, 4, 1.0),  # both ways
-        choice(9, False, 4, 2.0),
-        choice(9, False, 4, 9.0),
-        choice(9, False, 4, 9.0),
-    ]
-    scores = task_scores("multiple_choice", rows, seed=0)
-    assert scores["documents"] == 2
-    assert scores["accuracy"] == 0.5
-    assert scores["accuracy_per_byte"] == 1.0
-    assert scores["random_accuracy"] == (1 / 2 + 1 / 4) / 2
-    assert scores["bits_per_byte"] == pytest.approx(6 / 14 / math.log(2))
-    low, high = scores["bits_per_byte_interval"]
-    assert low == pytest.approx(1 / 4 / math.log(2))
-    assert high == pytest.approx(5 / 10 / math.log(2))
-    alone = task_scores("gold_likelihood", rows[1:3], seed=0)
-    assert set(alone) == {"kind", "documents", "bits_per_byte", "bits_per_byte_interval"}
-
-
-@pytest.mark.parametrize(("successes", "trials"), [(0, 5), (5, 5), (1, 3), (37, 100)])
-def test_the_interval_is_wilsons(successes: int, trials: int) -> None:
-    expected = binomtest(successes, trials).proportion_ci(confidence_level=0.95, method="wilson")
-    assert wilson_interval(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-12)
-
-
-def test_the_bootstrap_interval_has_the_width_of_the_standard_error() -> None:
-    values = np.random.default_rng(0).normal(3.0, 1.0, 400)
-    low, high = ratio_interval(values.tolist(), [2.0] * 400, seed=1)
-    error = values.std() / math.sqrt(400) / 2
-    assert (high + low) / 2 == pytest.approx(values.mean() / 2, abs=error / 3)
-    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.1)
-    assert (low, high) == ratio_interval(values.tolist(), [2.0] * 400, seed=1)
-
-
-def files(out: Path) -> dict[str, bytes]:
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
-
-
-def test_the_whole_stage(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
-    result = stage.run(SMALL, inputs, tmp_path, ONE)
-    assert list(files(tmp_path)) == [
-        "scores.json",
-        "speed.json",
-        "tasks/answers.parquet",
-        "tasks/choices.parquet",
-        "validation.json",
-    ]
-    assert result.volatile == ("speed.json",)
-    checks = {check.name: check for check in result.checks}
-    assert checks.keys() == {"finite", "better_than_uniform"}
-    assert checks["finite"].passed
-    uniform = checks["better_than_uniform"]
-    assert uniform.passed == (uniform.metadata["loss"] < math.log(CONFIG.vocab_size)), "the model is not trained"
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    assert scores["model"]["parameters"] == CONFIG.num_params()
-    assert scores["model"]["checkpoint_bytes"] == (inputs["checkpoint"][0] / "model.safetensors").stat().st_size
-    assert scores["model"]["cache_bytes_131072"] == CONFIG.cache_bytes(131072)
-    assert scores["validation"] == measured(load_checkpoint(inputs["checkpoint"][0]), inputs, batch_size=4)
-    assert scores["tasks"]["choices"]["truncated_contexts"] == 4
-    assert scores["tasks"]["choices"]["random_accuracy"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 4) / 3)
-    assert result.counts["task_documents"] == 5
-    speed = json.loads((tmp_path / "speed.json").read_text())
-    assert min(speed[f"{name}_tokens_per_second"] for name in ("prefill", "decode")) > 0
-    assert {row["measure"] for row in result.summary["table"]} >= {"choices accuracy", "answers bits per byte"}
-
-
-def test_a_killed_run_goes_on_to_the_same_bytes(
-    inputs: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage.run(SMALL, inputs, tmp_path / "whole", ONE)
-    real, done = stage.score, []
-
-    def score_once(*args: Any, **kwargs: Any) -> list[float]:
-        done.append(kwargs["description"])
-        if len(done) == 2:
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(stage, "score", score_once)
-    with pytest.raises(KeyboardInterrupt):
-        stage.run(SMALL, inputs, tmp_path / "killed", ONE)
-    monkeypatch.setattr(stage, "validation_scores", None)  # is not computed again
-    stage.run(SMALL, inputs, tmp_path / "killed", ONE)
-    assert done == ["answers", "choices", "choices"]
-    whole, killed = files(tmp_path / "whole"), files(tmp_path / "killed")
-    whole.pop("speed.json")
-    killed.pop("speed.json")
-    assert whole == killed
-
-
-def test_a_broken_checkpoint_fails_the_checks(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
-    model = load_checkpoint(inputs["checkpoint"][0])
-    with torch.no_grad():
-        model.backbone.norm_f.weight[3] = torch.nan
-    save_checkpoint(model, tmp_path / "nan")
-    with torch.no_grad():
-        model.backbone.norm_f.weight.fill_(3000.0)
-    save_checkpoint(model, tmp_path / "loud")
-    failed = {}
-    for name in ("nan", "loud"):
-        result = stage.run(SMALL, {**inputs, "checkpoint": [tmp_path / name]}, tmp_path / f"{name}.out", ONE)
-        failed[name] = {check.name for check in result.checks if not check.passed and check.blocking}
-    assert failed["nan"] == {"finite", "better_than_uniform"}
-    assert failed["loud"] >= {"better_than_uniform"}
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (rows_of("t", "multiple_choice", [("a", (" b",), 0)]), "document 0: a multiple-choice question with one"),
-        (rows_of("t", "multiple_choice", [("a", (" b", " c"), 2)]), "document 0: no choice is the right one"),
-        (rows_of("t", "multiple_choice", [("a", (" b", " "), 0)]), "document 0: an empty continuation"),
-        (rows_of("t", "ranking", [("a", (" b", " c"), 0)]), "must be multiple_choice or gold_likelihood"),
-        (rows_of("../t", "gold_likelihood", [("a", (" b",), 0)]), "not a task name that can name a file"),
-        ([{"task": "t"}], "lacks the columns"),
-    ],
-)
-def test_bad_tasks_are_refused(
-    inputs: dict[str, list[Path]], tmp_path: Path, rows: list[dict[str, Any]], message: str
-) -> None:
-    with pytest.raises(InputError, match=re.escape(message)):
-        stage.run(SMALL, {**inputs, "eval_tasks": [write_tasks(tmp_path / "tasks", rows)]}, tmp_path / "out", ONE)
-
-
-def test_inputs_that_do_not_fit_are_refused(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"has no tasks \['absent'\]; it has \['answers', 'choices'\]"):
-        stage.run(replace(SMALL, tasks=("absent",)), inputs, tmp_path / "out", ONE)
-    save_checkpoint(HybridLM.create(replace(CONFIG, vocab_size=300), seed=0), tmp_path / "narrow")
-    with pytest.raises(InputError, match="tokenizer: has 320 tokens, the checkpoint only 300"):
-        stage.run(SMALL, {**inputs, "checkpoint": [tmp_path / "narrow"]}, tmp_path / "out", ONE)
-    with pytest.raises(InputError, match=r"tasks\.parquet: not a readable Parquet file"):
-        task_names(tmp_path)
-    with pytest.raises(InputError, match=r"EvaluateConfig\.task_limit: must be at least 1, got 0"):
-        EvaluateConfig(task_limit=0)
-
-
-def test_speed_is_measured_with_a_cache_that_grows(model: HybridLM) -> None:
-    speed = measure_speed(model, prompt_tokens=5, decode_tokens=3)
-    assert speed["prompt_tokens"] == 5
-    assert speed["peak_memory_bytes"] > 10**7
-    assert all(math.isfinite(speed[f"{name}_tokens_per_second"]) for name in ("prefill", "decode"))
