@@ -29,7 +29,7 @@ def evidence_nodes(recipe: Recipe) -> list[Node]:
         Node(
             asset=f"evidence_{claim}",
             group=GROUP,
-            stage=Stage(package="ops.evidence.claim", version="1"),
+            stage=Stage(package="ops.evidence.claim", version="2"),
             config=ClaimConfig(evidence=recipe.evidence, claim=claim),
             deps={**DATA, "teachers": (teachers.asset,)},
             checks=("not_contradicted",),

@@ -20,8 +20,7 @@ width, V vocabulary, K tokens kept of the vocabulary.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -29,7 +28,12 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import cosine_similarity, cross_entropy, log_softmax
 
+from kernels import native
 from kernels.dispatch import Operation
+from kernels.distill_chunks import cross_entropy as chunk_cross_entropy
+from kernels.distill_chunks import divergence as chunk_divergence
+from kernels.distill_loss_cpu import Distillation, Kept, distillation_loss
+from kernels.distill_terms import KINDS, NO_MASS, TAILS, DenseTeacher, Loss, Teacher, TopK, most_likely
 from kernels.linear_loss import (
     _Accumulator,
     _check_projection,
@@ -39,70 +43,9 @@ from kernels.linear_loss import (
     _scaled_gradients,
     _uncapped,
 )
-
-Kind = Literal["forward_kl", "reverse_kl", "mse", "cosine", "top_k_kl"]
-Tail = Literal["renormalise", "bucket"]
-KINDS: tuple[Kind, ...] = ("forward_kl", "reverse_kl", "mse", "cosine", "top_k_kl")
-TAILS: tuple[Tail, ...] = ("renormalise", "bucket")
-
-NO_MASS = -1e4
-"""Log of a probability that is 0 in every type, and yet a number to multiply it by."""
+from kernels.linear_loss_cpu import Projection
 
 DISTILLATION: Operation[Callable[..., tuple[Tensor, Tensor]]] = Operation("linear_distillation")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loss:
-    """Which loss, see the table above."""
-
-    kind: Kind = "forward_kl"
-    temperature: float = 1.0
-    top_k: int = 0
-    tail: Tail = "renormalise"
-    ce_weight: float = 0.0
-    cap: float | None = None
-    """The student's logits are cap * tanh(z / cap)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenseTeacher:
-    """A teacher as its last hidden states and output projection."""
-
-    hidden_TE: Tensor
-    weight_VE: Tensor
-    cap: float | None = None
-    """Its logits are cap * tanh(u / cap)."""
-
-    def of(self, part: slice) -> Tensor:
-        """Logits of a chunk."""
-        return _logits(self.hidden_TE[part], self.weight_VE, self.cap)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TopK:
-    """A teacher's most likely tokens: their ids, their log-probabilities, and the log of what all others have."""
-
-    ids_TK: Tensor
-    log_probs_TK: Tensor
-    log_tail_T: Tensor
-
-    def of(self, part: slice) -> "TopK":
-        """The same of a chunk."""
-        return TopK(ids_TK=self.ids_TK[part], log_probs_TK=self.log_probs_TK[part], log_tail_T=self.log_tail_T[part])
-
-    def first(self, k: int) -> "TopK":
-        """The k most likely of these; the others' mass joins that of the tail."""
-        if k == self.ids_TK.shape[1]:
-            return self
-        more_T = self.log_probs_TK[:, k:].logsumexp(-1)
-        return TopK(
-            ids_TK=self.ids_TK[:, :k],
-            log_probs_TK=self.log_probs_TK[:, :k],
-            log_tail_T=torch.logaddexp(self.log_tail_T, more_T),
-        )
-
-
-Teacher = DenseTeacher | TopK
 
 
 def linear_distillation(
@@ -128,7 +71,8 @@ def linear_distillation(
     outside = counted_T & ((target_T < 0) | (target_T >= weight_VD.shape[0]))
     if bool(outside.any()):
         raise ValueError(f"target_T holds {int(target_T[outside][0])}, outside the vocabulary of {weight_VD.shape[0]}")
-    function = DISTILLATION.select(backend, hidden_TD.device, hidden_TD.dtype, weight_VD.dtype)
+    theirs = (teacher.hidden_TE.dtype, teacher.weight_VE.dtype) if isinstance(teacher, DenseTeacher) else ()
+    function = DISTILLATION.select(backend, hidden_TD.device, hidden_TD.dtype, weight_VD.dtype, *theirs)
     size = chunk_size or _default_chunk(weight_VD)
     return function(hidden_TD, weight_VD, teacher, target_T.masked_fill(~counted_T, -1), loss, size)
 
@@ -155,15 +99,6 @@ def _check(hidden_TD: Tensor, weight_VD: Tensor, teacher: Teacher, target_T: Ten
         raise ValueError(f"teacher has {teacher.weight_VE.shape[0]} logits, student {vocabulary}")
     if loss.kind == "top_k_kl" and not 1 <= loss.top_k <= vocabulary:
         raise ValueError(f"top_k must be 1 to the vocabulary of {vocabulary}, got {loss.top_k}")
-
-
-@torch.no_grad()
-def most_likely(logits_CV: Tensor, k: int, *, temperature: float = 1.0) -> TopK:
-    """The k most likely tokens of each row, the most likely first."""
-    log_probs_CV = log_softmax(logits_CV / temperature, dim=-1)
-    log_probs_CK, ids_CK = log_probs_CV.topk(k, dim=-1)
-    log_tail_C = log_probs_CV.scatter_(1, ids_CK, -torch.inf).logsumexp(-1)
-    return TopK(ids_TK=ids_CK, log_probs_TK=log_probs_CK, log_tail_T=log_tail_C)
 
 
 @torch.no_grad()
@@ -221,86 +156,6 @@ def _distillation_ref(hidden_TD, weight_VD, teacher, target_T, loss, size):
     return divergence + loss.ce_weight * entropy, divergence.detach()
 
 
-# Chunks: (losses_C, the gradient of the logits as grad_CV); `z_CV` may be overwritten.
-
-Chunk = tuple[Tensor, Tensor]
-
-
-def _forward_kl(z_CV: Tensor, u_CV: Tensor, temperature: float) -> Chunk:
-    log_q_CV, log_p_CV = (log_softmax(value.div_(temperature), dim=-1) for value in (z_CV, u_CV))
-    p_CV = log_p_CV.exp()
-    losses_C = log_p_CV.sub_(log_q_CV).mul_(p_CV).sum(-1)
-    return losses_C, log_q_CV.exp_().sub_(p_CV).div_(temperature)
-
-
-def _reverse_kl(z_CV: Tensor, u_CV: Tensor, temperature: float) -> Chunk:
-    log_q_CV, log_p_CV = (log_softmax(value.div_(temperature), dim=-1) for value in (z_CV, u_CV))
-    difference_CV = log_p_CV.neg_().add_(log_q_CV)
-    q_CV = log_q_CV.exp_()
-    losses_C = (difference_CV * q_CV).sum(-1)
-    return losses_C, difference_CV.sub_(losses_C[:, None]).mul_(q_CV).div_(temperature)
-
-
-def _mse(z_CV: Tensor, u_CV: Tensor) -> Chunk:
-    difference_CV = z_CV.sub_(u_CV)
-    vocabulary = difference_CV.shape[1]
-    return difference_CV.square().sum(-1) / vocabulary, difference_CV.mul_(2 / vocabulary)
-
-
-def _cosine(z_CV: Tensor, u_CV: Tensor) -> Chunk:
-    norm_C1 = z_CV.norm(dim=-1, keepdim=True)
-    z_CV, u_CV = z_CV.div_(norm_C1), u_CV.div_(u_CV.norm(dim=-1, keepdim=True))
-    cosine_C1 = (z_CV * u_CV).sum(-1, keepdim=True)
-    return 1 - cosine_C1.squeeze(1), z_CV.mul_(cosine_C1).sub_(u_CV).div_(norm_C1)
-
-
-def _top_k_kl(z_CV: Tensor, top: TopK, loss: Loss) -> Chunk:
-    z_CV = z_CV.div_(loss.temperature)
-    log_p_CK = top.log_probs_TK.to(z_CV.dtype)
-    if loss.tail == "renormalise":
-        log_p_CK = log_p_CK.log_softmax(-1)
-        log_q_CK = z_CV.gather(1, top.ids_TK).log_softmax(-1)
-        p_CK = log_p_CK.exp()
-        losses_C = (p_CK * (log_p_CK - log_q_CK)).sum(-1)
-        grad_CV = z_CV.zero_().scatter_(1, top.ids_TK, log_q_CK.exp().sub_(p_CK))
-        return losses_C, grad_CV.div_(loss.temperature)
-    log_q_CV = log_softmax(z_CV, dim=-1)
-    log_q_CK = log_q_CV.gather(1, top.ids_TK)
-    p_CK = log_p_CK.exp()
-    losses_C = (p_CK * (log_p_CK - log_q_CK)).sum(-1)
-    log_tail_C = top.log_tail_T.to(z_CV.dtype).clamp(min=NO_MASS)
-    q_CV = log_q_CV.exp()
-    if log_p_CK.shape[1] < z_CV.shape[1]:
-        log_rest_C = log_q_CV.scatter_(1, top.ids_TK, -torch.inf).logsumexp(-1)
-        excess_C = log_tail_C - log_rest_C
-        losses_C = losses_C + log_tail_C.exp() * excess_C
-        q_CV.mul_(1 - excess_C.exp()[:, None])
-    grad_CV = q_CV.scatter_(1, top.ids_TK, log_q_CK.exp().sub_(p_CK))
-    return losses_C, grad_CV.div_(loss.temperature)
-
-
-def _divergence(z_CV: Tensor, teacher: Tensor | TopK, loss: Loss) -> Chunk:
-    if loss.kind == "top_k_kl":
-        if isinstance(teacher, Tensor):
-            teacher = most_likely(teacher, loss.top_k, temperature=loss.temperature)
-        return _top_k_kl(z_CV, teacher, loss)
-    assert isinstance(teacher, Tensor)
-    if loss.kind == "mse":
-        return _mse(z_CV, teacher)
-    if loss.kind == "cosine":
-        return _cosine(z_CV, teacher)
-    function = _reverse_kl if loss.kind == "reverse_kl" else _forward_kl
-    return function(z_CV, teacher, loss.temperature)
-
-
-def _cross_entropy(z_CV: Tensor, target_C: Tensor) -> Chunk:
-    target_C1 = target_C.clamp(min=0)[:, None]
-    log_q_CV = log_softmax(z_CV, dim=-1)
-    losses_C = -log_q_CV.gather(1, target_C1).squeeze(1)
-    grad_CV = log_q_CV.exp_()
-    return losses_C, grad_CV.scatter_add_(1, target_C1, grad_CV.new_full(target_C1.shape, -1.0))
-
-
 class _Chunked(Function):
     @staticmethod
     def forward(ctx, hidden_TD, weight_VD, teacher, target_T, loss, size):
@@ -311,8 +166,8 @@ class _Chunked(Function):
         for part in _chunks(hidden_TD.shape[0], size):
             z_CV, counted_C = _logits(hidden_TD[part], weight_VD, loss.cap), target_T[part] >= 0
             capped_CV = z_CV.clone() if loss.cap is not None else None
-            entropy = _cross_entropy(z_CV, target_T[part]) if loss.ce_weight else None
-            losses_C, grad_CV = _divergence(z_CV, teacher.of(part), loss)
+            entropy = chunk_cross_entropy(z_CV, target_T[part]) if loss.ce_weight else None
+            losses_C, grad_CV = chunk_divergence(z_CV, teacher.of(part), loss)
             divergence += losses_C[counted_C].sum()
             if entropy is not None:
                 total += loss.ce_weight * entropy[0][counted_C].sum()
@@ -337,3 +192,28 @@ def _distillation_torch(hidden_TD, weight_VD, teacher, target_T, loss, size):
     if isinstance(teacher, DenseTeacher):
         teacher = replace(teacher, hidden_TE=teacher.hidden_TE.detach(), weight_VE=teacher.weight_VE.detach())
     return _Chunked.apply(hidden_TD, weight_VD, teacher, target_T, loss, size)
+
+
+@DISTILLATION.register("cpu", usable=native.usable, dtypes=native.DTYPES)
+def _distillation_cpu(hidden_TD, weight_VD, teacher, target_T, loss, size):
+    if isinstance(teacher, DenseTeacher):
+        seen, top_k = Projection(teacher.hidden_TE.detach(), teacher.weight_VE.detach(), teacher.cap), loss.top_k
+    else:
+        log_probs_TK, log_tail_T = (
+            tensor.to(hidden_TD.dtype).contiguous() for tensor in (teacher.log_probs_TK, teacher.log_tail_T)
+        )
+        seen = Kept(teacher.ids_TK.to(torch.int64).contiguous(), log_probs_TK, log_tail_T)
+        top_k = teacher.ids_TK.shape[1]
+    top = loss.kind == "top_k_kl"
+    return distillation_loss(
+        Distillation(
+            student=Projection(hidden_TD, weight_VD, loss.cap),
+            teacher=seen,
+            target_T=target_T.to(torch.int64).contiguous(),
+            kind=loss.tail if top else loss.kind,
+            top_k=top_k if top else 0,
+            scale=1 / loss.temperature,
+            ce_weight=loss.ce_weight,
+            chunk_size=size,
+        )
+    )

@@ -1,4 +1,4 @@
-"""The `cpu` backend of the losses of kernels.linear_loss: products by torch, everything between them in csrc/rows.cpp.
+"""The `cpu` backend of the losses of kernels.linear_loss: products by torch, what is between them in csrc/losses.cpp.
 
 Where the hidden states are wide, tokens are taken in chunks and each chunk's logits are made once: three products, of
 which the gradients are two. Where they are narrow and the vocabulary is large, a chunk that keeps to little memory is
@@ -8,7 +8,7 @@ second time for the gradients: four products, and no logits in memory at all.
 Shape suffixes: T tokens (C of a chunk), D hidden width, V vocabulary (W of a tile).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -80,17 +80,38 @@ class Gradients(NamedTuple):
     def wanted(self) -> bool:
         return self.hidden_TD is not None or self.weight_VD is not None
 
+    def times(self, factor: float) -> "Gradients":
+        """The same, multiplied in place."""
+        for gradient in self:
+            if gradient is not None and factor != 1.0:
+                gradient.mul_(factor)
+        return self
+
+
+def new_gradients(student: Projection, wanted: tuple[bool, bool]) -> Gradients:
+    """Those that are wanted, the weight's zero."""
+    hidden_TD, weight_VD, _ = student
+    return Gradients(
+        torch.empty_like(hidden_TD) if wanted[0] else None, torch.zeros_like(weight_VD) if wanted[1] else None
+    )
+
 
 def losses_and_gradients(loss: Loss, wanted: tuple[bool, bool]) -> tuple[Tensor, Gradients]:
     """(sum of the losses, their gradients with respect to the student's hidden states and weight)."""
-    hidden_TD, weight_VD, _ = loss.student
+    hidden_TD = loss.student.hidden_TD
     tokens, width = hidden_TD.shape
-    gradients = Gradients(
-        torch.empty_like(hidden_TD) if wanted[0] else None, torch.zeros_like(weight_VD) if wanted[1] else None
-    )
+    gradients = new_gradients(loss.student, wanted)
     losses_T = hidden_TD.new_empty(tokens)
-    thin = loss.chunk_size < min(FEW_TOKENS, tokens)
-    (_by_tiles if thin and width <= NARROW_WIDTH else _by_chunks)(loss, losses_T, gradients)
+
+    def differentiate(part: slice, logits_CV: Tensor) -> None:
+        teacher_CV = None if loss.teacher is None else loss.teacher.logits(part)
+        function = "cross_entropy" if teacher_CV is None else "kl"
+        loss.call(function, part, logits_CV, teacher_CV, losses=losses_T[part], gradient=int(gradients.wanted))
+
+    if loss.chunk_size < min(FEW_TOKENS, tokens) and width <= NARROW_WIDTH:
+        _by_tiles(loss, losses_T, gradients)
+    else:
+        by_chunks(loss.student, loss.chunk_size, gradients, differentiate)
     return losses_T.sum(), gradients
 
 
@@ -98,14 +119,15 @@ def _parts(length: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, length)) for start in range(0, length, size))
 
 
-def _by_chunks(loss: Loss, losses_T: Tensor, gradients: Gradients) -> None:
-    hidden_TD, weight_VD, cap = loss.student
-    for part in _parts(len(losses_T), loss.chunk_size):
-        logits_CV = loss.student.logits(part)
+def by_chunks(
+    student: Projection, chunk_size: int, gradients: Gradients, differentiate: Callable[[slice, Tensor], None]
+) -> None:
+    """Fill the gradients; `differentiate(tokens, logits_CV)` turns (capped) logits into their gradient in place."""
+    hidden_TD, weight_VD, cap = student
+    for part in _parts(len(hidden_TD), chunk_size):
+        logits_CV = student.logits(part)
         capped_CV = logits_CV.clone() if gradients.wanted and cap is not None else None
-        teacher_CV = None if loss.teacher is None else loss.teacher.logits(part)
-        function = "cross_entropy" if teacher_CV is None else "kl"
-        loss.call(function, part, logits_CV, teacher_CV, losses=losses_T[part], gradient=int(gradients.wanted))
+        differentiate(part, logits_CV)
         if capped_CV is not None and cap is not None:
             softcap_gradient_(logits_CV, capped_CV, cap)
         if gradients.hidden_TD is not None:
@@ -168,12 +190,7 @@ class _NativeLoss(Function):
             teacher = None if teacher_TD is None else Projection(teacher_TD, teacher_VD, ctx.caps[1])
             student = Projection(hidden_TD, weight_VD, ctx.caps[0])
             _, gradients = losses_and_gradients(Loss(student, teacher, target_T, *ctx.options), ctx.wanted)
-        factor = float(grad_total)
-        if factor != 1.0:
-            for gradient in gradients:
-                if gradient is not None:
-                    gradient.mul_(factor)
-        return *gradients, None
+        return *gradients.times(float(grad_total)), None
 
 
 def linear_loss(loss: Loss) -> Tensor:

@@ -3,7 +3,7 @@
 from ops.execute import Stage
 
 PRUNE = Stage(package="ops.prune", version="2")
-DISTILL = Stage(package="ops.distill", version="5", distributed=True)
+DISTILL = Stage(package="ops.distill", version="6", distributed=True)
 CANDIDATE_LOSS = Stage(package="ops.search.loss", version="1")
 LATENCY = Stage(package="ops.search.latency", version="1", observes=True)
 SEARCH = Stage(

@@ -77,6 +77,42 @@ def test_values_and_gradients(loss):
             )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_large_vocabulary_in_single_precision(kind):
+    """Against whole logits in double precision: 1,003 tokens are many vectors and a rest, and no k takes them all."""
+    generator = torch.Generator().manual_seed(1)
+    shapes = ((20, 8), (1003, 8), (20, 12), (1003, 12))
+    double = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    single = [tensor.float() for tensor in double]
+    target = torch.arange(20) * 50
+    target[3] = -100
+    for loss in (Loss(kind=kind, top_k=k, tail=tail) for k in (1, 40, 1000) for tail in ("renormalise", "bucket")):
+        found = []
+        for (hidden, weight, *theirs), backend in ((double, "ref"), (single, "auto")):
+            hidden, weight = (tensor.clone().requires_grad_() for tensor in (hidden, weight))
+            teacher = DenseTeacher(hidden_TE=theirs[0], weight_VE=theirs[1])
+            total, _ = linear_distillation(hidden, weight, teacher, target, loss=loss, backend=backend)
+            gradients = torch.autograd.grad(total, [hidden, weight], retain_graph=True)
+            again = torch.autograd.grad(total, [hidden, weight])
+            assert all(map(torch.equal, gradients, again))
+            found.append([total.detach(), *gradients])
+        for expected, value in zip(*found, strict=True):
+            assert (value - expected).norm() <= 3e-6 * expected.norm(), loss
+        if kind != "top_k_kl":
+            break
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", [0, VOCAB - 1])
+def test_what_is_not_a_number_is_not_lost(kind, place):
+    hidden, weight, teacher, target = make_inputs()
+    teacher.weight_VE.data[place] = math.nan
+    for backend in DISTILLATION.backends("cpu"):
+        loss = Loss(kind=kind, top_k=3)
+        total, _ = linear_distillation(hidden, weight, teacher, target, loss=loss, backend=backend)
+        assert total.isnan(), backend
+
+
 def test_the_teacher_gets_no_gradient():
     hidden, weight, teacher, target = make_inputs()
     linear_distillation(hidden, weight, teacher, target, loss=Loss(kind="reverse_kl"))[0].backward()
