@@ -5,15 +5,12 @@ from typing import Any
 
 from ops.correct.config import CorrectConfig
 from ops.data import Batch
-from ops.data.token_data import MANIFEST
-from ops.identity import encode, fingerprint
 from ops.stage import Check, Execution, Inputs, StageResult, one
-from ops.train.distributed import world
-from ops.train.loop import Run, deterministic, fit
+from ops.train.loop import Run, fit
 from ops.train.objective import CrossEntropy
-from ops.train.result import check_can_sample, checkpoint_files, digests, finish, finished, improved, load_model
-from ops.train.run import check_phases, chosen, make_validation, open_data, progress, read_batch
-from ops.train.vocabulary import FILE, check_same_size, tokenizer_files
+from ops.train.result import checkpoint_files, finish, finished, improved, load_model
+from ops.train.run import check_phases, make_validation, open_run, parts_of, read_batch, running
+from ops.train.vocabulary import check_same_size
 
 
 def run(config: CorrectConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
@@ -25,24 +22,17 @@ def run(config: CorrectConfig, inputs: Inputs, out: Path, execution: Execution) 
         InputError: when inputs do not fit each other or the config.
         NonFiniteError: when training diverges.
     """
-    training_set, tokenizer, teacher_path = (one(inputs, name) for name in ("training_set", "tokenizer", "teacher"))
-    files = {
-        "training_set": training_set / MANIFEST,
-        "tokenizer": tokenizer / FILE,
-        **checkpoint_files("teacher", teacher_path),
-    }
-    identity = fingerprint({"stage": "correct", "config": encode(config), "inputs": digests(files)})
-    data, vocabulary = open_data(inputs)
-    check_can_sample(config)
-    check_phases(data, training_set, {config.phase: config.num_steps})
-    with (
-        deterministic(threads=execution.threads, device=execution.device),
-        world(execution.device, parallel=execution.parallel) as here,
-    ):
-        if (result := finished(out, identity=identity, writes=here.writes)) is not None:
+    teacher_path = one(inputs, "teacher")
+    opened = open_run("correct", config, inputs, checkpoint_files("teacher", teacher_path))
+    data = opened.data
+    check_phases(data, opened.training_set, {config.phase: config.num_steps})
+    with running(execution) as here:
+        if (result := finished(out, identity=opened.identity, writes=here.writes)) is not None:
             return result
         teacher = load_model(teacher_path, here.loading)
-        check_same_size(teacher=teacher.config.vocab_size, tokenizer=vocabulary.size, training_set=data.vocab_size)
+        check_same_size(
+            teacher=teacher.config.vocab_size, tokenizer=opened.vocabulary.size, training_set=data.vocab_size
+        )
         depths = max(config.mtp_depths, teacher.config.num_nextn_predict_layers)
 
         def batches(step: int) -> Batch:
@@ -51,17 +41,11 @@ def run(config: CorrectConfig, inputs: Inputs, out: Path, execution: Execution) 
         predicted = depths if teacher.mtp is not None else 0
         flops_per_token = teacher.config.training_flops_per_token(config.seq_len, mtp_depths=predicted)
         this = Run(
-            config=config,
-            identity=identity,
+            **parts_of(config, opened, out, execution, here, name="correct"),
             objective=CrossEntropy(teacher, mtp_depths=depths, mtp_loss_scale=config.mtp_loss_scale),
             batches=batches,
-            validate=make_validation(config, data, training_set, vocabulary, here).measure,
-            out=out,
-            world=here,
-            tokenizer_files=tokenizer_files(tokenizer),
+            validate=make_validation(config, opened, here).measure,
             flops_per_token=flops_per_token,
-            **chosen(config, out, execution, here),
-            track=progress("correct", here),
         )
         fit(this)
 
@@ -71,4 +55,4 @@ def run(config: CorrectConfig, inputs: Inputs, out: Path, execution: Execution) 
                 improved("validation_loss_improved", before["loss"], after["loss"], description=said, blocking=False)
             ]
 
-        return finish(this, tokenizer=tokenizer, checks=checks)
+        return finish(this, tokenizer=opened.tokenizer, checks=checks)

@@ -8,20 +8,17 @@ from typing import Any
 from model.hybrid import HybridLM
 from ops.atomic import write_bytes
 from ops.data import Batch
-from ops.data.token_data import MANIFEST
 from ops.distill.config import DistillConfig
 from ops.distill.objective import Distillation, detach_projection
 from ops.errors import InputError
-from ops.identity import encode, fingerprint
 from ops.sort_teacher.maps_file import INDEX_MAPS
 from ops.stage import Check, Execution, Inputs, StageResult, one
 from ops.teacher_logits.read import SOURCE, TeacherLogits
-from ops.train.distributed import world
-from ops.train.loop import Run, deterministic, fit
-from ops.train.result import check_can_sample, checkpoint_files, digests, finish, finished, improved, load_model
-from ops.train.run import check_phases, chosen, make_validation, open_data, progress, read_batch
+from ops.train.loop import Run, fit
+from ops.train.result import checkpoint_files, finish, finished, improved, load_model
+from ops.train.run import check_phases, make_validation, open_run, parts_of, read_batch, running
 from ops.train.sharding import shard_teacher
-from ops.train.vocabulary import FILE, check_same_size, tokenizer_files
+from ops.train.vocabulary import check_same_size
 
 
 def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) -> StageResult:
@@ -35,35 +32,25 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
         InputError: when inputs do not fit each other or the config.
         NonFiniteError: when training diverges.
     """
-    training_set, tokenizer = one(inputs, "training_set"), one(inputs, "tokenizer")
     student_path, teacher_path = one(inputs, "student"), one(inputs, "teacher")
-    files = {
-        "training_set": training_set / MANIFEST,
-        "tokenizer": tokenizer / FILE,
-        **checkpoint_files("student", student_path),
-        **checkpoint_files("teacher", teacher_path),
-    }
+    files = checkpoint_files("student", student_path) | checkpoint_files("teacher", teacher_path)
     kept = TeacherLogits.open(one(inputs, "teacher_logits")) if config.teacher == "cached" else None
     if kept is not None:
         files["teacher_logits"] = kept.directory / SOURCE
-    identity = fingerprint({"stage": "distill", "config": encode(config), "inputs": digests(files)})
+    opened = open_run("distill", config, inputs, files)
+    data = opened.data
     if kept is not None:
-        check_kept(kept, config, digests(files))
-    data, vocabulary = open_data(inputs)
-    check_can_sample(config)
-    check_phases(data, training_set, {config.phase: config.num_steps})
+        check_kept(kept, config, opened.digests)
+    check_phases(data, opened.training_set, {config.phase: config.num_steps})
 
-    with (
-        deterministic(threads=execution.threads, device=execution.device),
-        world(execution.device, parallel=execution.parallel) as here,
-    ):
-        if (result := finished(out, identity=identity, writes=here.writes)) is not None:
+    with running(execution) as here:
+        if (result := finished(out, identity=opened.identity, writes=here.writes)) is not None:
             return result
         student, teacher = load_model(student_path, here.loading), load_model(teacher_path, here.loading)
         check_same_size(
             student=student.config.vocab_size,
             teacher=teacher.config.vocab_size,
-            tokenizer=vocabulary.size,
+            tokenizer=opened.vocabulary.size,
             training_set=data.vocab_size,
         )
         if student.config.num_nextn_predict_layers > config.mtp_depths:
@@ -74,7 +61,7 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
         teacher.requires_grad_(False)
         if here.sharded:
             shard_teacher(teacher, here)
-        validation = make_validation(config, data, training_set, vocabulary, here)
+        validation = make_validation(config, opened, here)
 
         def batches(step: int) -> Batch:
             batch = read_batch(config, data, here, phase=config.phase, step=step)
@@ -93,17 +80,11 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
         no_teacher = config.loss.kind == "cross_entropy" or kept is not None
         reading = 0 if no_teacher else teacher.config.flops_per_token(config.seq_len)
         this = Run(
-            config=config,
-            identity=identity,
+            **parts_of(config, opened, out, execution, here, name="distill"),
             objective=Distillation(student, teacher, config),
             batches=batches,
             validate=validate,
-            out=out,
-            world=here,
-            tokenizer_files=tokenizer_files(tokenizer),
             flops_per_token=training + reading,
-            **chosen(config, out, execution, here),
-            track=progress("distill", here),
         )
         fit(this)
         detach_projection(student)
@@ -128,7 +109,7 @@ def run(config: DistillConfig, inputs: Inputs, out: Path, execution: Execution) 
             write_bytes(out / INDEX_MAPS, (student_path / INDEX_MAPS).read_bytes())
         return finish(
             this,
-            tokenizer=tokenizer,
+            tokenizer=opened.tokenizer,
             checks=checks,
             summary={"teacher_validation": teacher_validation},
         )

@@ -1,7 +1,9 @@
 """Pretraining as a stage."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +35,9 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) ->
         InputError: when inputs do not fit each other or the config.
         NonFiniteError: when training diverges.
     """
-    training_set, tokenizer = one(inputs, "training_set"), one(inputs, "tokenizer")
-    files = {"training_set": training_set / MANIFEST, "tokenizer": tokenizer / FILE}
-    identity = fingerprint({"stage": "train", "config": encode(config), "inputs": digests(files)})
-    data, vocabulary = open_data(inputs)
-    check_can_sample(config)
-    check_same_size(model=config.model.vocab_size, tokenizer=vocabulary.size, training_set=data.vocab_size)
+    opened = open_run("train", config, inputs)
+    data, training_set = opened.data, opened.training_set
+    check_same_size(model=config.model.vocab_size, tokenizer=opened.vocabulary.size, training_set=data.vocab_size)
     if config.model.eos_token_id != data.eod_id:
         raise InputError(
             f"TrainConfig.model.eos_token_id: {config.model.eos_token_id}, "
@@ -47,13 +46,10 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) ->
     switch = phase2_start(config)
     check_phases(data, training_set, {1: switch, 2: config.num_steps - switch})
 
-    with (
-        deterministic(threads=execution.threads, device=execution.device),
-        world(execution.device, parallel=execution.parallel) as here,
-    ):
-        if (result := finished(out, identity=identity, writes=here.writes)) is not None:
+    with running(execution) as here:
+        if (result := finished(out, identity=opened.identity, writes=here.writes)) is not None:
             return result
-        validation = make_validation(config, data, training_set, vocabulary, here)
+        validation = make_validation(config, opened, here)
         model = HybridLM.create(config.model, seed=config.seed, device=here.loading)
 
         def batches(step: int) -> Batch:
@@ -63,19 +59,13 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) ->
         depths = config.mtp_depths if config.model.num_nextn_predict_layers else 0
         flops_per_token = config.model.training_flops_per_token(config.seq_len, mtp_depths=depths)
         this = Run(
-            config=config,
-            identity=identity,
+            **parts_of(config, opened, out, execution, here, name="pretrain"),
             objective=CrossEntropy(
                 model, z_loss=config.z_loss, mtp_depths=config.mtp_depths, mtp_loss_scale=config.mtp_loss_scale
             ),
             batches=batches,
             validate=validation.measure,
-            out=out,
-            world=here,
-            tokenizer_files=tokenizer_files(tokenizer),
             flops_per_token=flops_per_token,
-            **chosen(config, out, execution, here),
-            track=progress("pretrain", here),
         )
         fit(this)
 
@@ -95,17 +85,69 @@ def run(config: TrainConfig, inputs: Inputs, out: Path, execution: Execution) ->
             )
             return [initial, unigrams]
 
-        return finish(this, tokenizer=tokenizer, checks=checks)
+        return finish(this, tokenizer=opened.tokenizer, checks=checks)
 
 
-def chosen(config: RunConfig, out: Path, execution: Execution, here: World) -> dict[str, Any]:
-    """The fields of a Run that its execution decides.
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """What every training run reads, and its identity."""
+
+    training_set: Path
+    tokenizer: Path
+    data: TokenData
+    vocabulary: Vocabulary
+    digests: Mapping[str, str]
+    identity: str
+
+
+def open_run(stage: str, config: RunConfig, inputs: Inputs, files: Mapping[str, Path] | None = None) -> Opened:
+    """The training set over its shards, and the tokenizer that made them; `files` are what else decides the result.
+
+    Raises:
+        InputError: when they do not belong together, a file is missing, or samples cannot be made here.
+    """
+    training_set, tokenizer = one(inputs, "training_set"), one(inputs, "tokenizer")
+    found = digests({"training_set": training_set / MANIFEST, "tokenizer": tokenizer / FILE, **(files or {})})
+    data = TokenData.open(training_set, many(inputs, "tokens"))
+    if found["tokenizer"] != json.loads((training_set / MANIFEST).read_bytes())["tokenizer_sha256"]:
+        raise InputError(f"{tokenizer / FILE}: is not the tokenizer that made the tokens of {training_set}")
+    check_can_sample(config)
+    return Opened(
+        training_set=training_set,
+        tokenizer=tokenizer,
+        data=data,
+        vocabulary=read_vocabulary(tokenizer),
+        digests=found,
+        identity=fingerprint({"stage": stage, "config": encode(config), "inputs": found}),
+    )
+
+
+@contextmanager
+def running(execution: Execution) -> Iterator[World]:
+    """The processes of a run, which has the same bits whenever it is executed."""
+    with (
+        deterministic(threads=execution.threads, device=execution.device),
+        world(execution.device, parallel=execution.parallel) as here,
+    ):
+        yield here
+
+
+def parts_of(
+    config: RunConfig, opened: Opened, out: Path, execution: Execution, here: World, *, name: str
+) -> dict[str, Any]:
+    """The fields of a Run that no objective decides.
 
     Raises:
         InputError: when a watcher or the reference is not there.
     """
     reference = Divergence(Reference(execution.reference)) if execution.reference else None
     return {
+        "config": config,
+        "identity": opened.identity,
+        "out": out,
+        "world": here,
+        "tokenizer_files": tokenizer_files(opened.tokenizer),
+        "track": progress(name, here),
         "keep_states": execution.keep_states,
         "on_metrics": execution.on_metrics,
         "watchers": open_watchers(execution.watch, out, encode(config)) if here.writes else (),
@@ -113,29 +155,12 @@ def chosen(config: RunConfig, out: Path, execution: Execution, here: World) -> d
     }
 
 
-def open_data(inputs: Inputs) -> tuple[TokenData, Vocabulary]:
-    """The training set over its shards, and the tokenizer that made them.
-
-    Raises:
-        InputError: when they do not belong together.
-    """
-    training_set, tokenizer = one(inputs, "training_set"), one(inputs, "tokenizer")
-    data = TokenData.open(training_set, many(inputs, "tokens"))
-    vocabulary = read_vocabulary(tokenizer)
-    made_by = json.loads((training_set / MANIFEST).read_bytes())["tokenizer_sha256"]
-    if digests({"tokenizer": tokenizer / FILE})["tokenizer"] != made_by:
-        raise InputError(f"{tokenizer / FILE}: is not the tokenizer that made the tokens of {training_set}")
-    return data, vocabulary
-
-
-def make_validation(
-    config: RunConfig, data: TokenData, training_set: Path, vocabulary: Vocabulary, here: World
-) -> Validation:
+def make_validation(config: RunConfig, opened: Opened, here: World) -> Validation:
     """The validation sample that a run config asks for."""
     return Validation(
-        data,
-        training_set,
-        token_bytes=vocabulary.token_bytes,
+        opened.data,
+        opened.training_set,
+        token_bytes=opened.vocabulary.token_bytes,
         num_sequences=config.validation_sequences,
         batch_size=config.batch_size,
         seq_len=config.seq_len,
