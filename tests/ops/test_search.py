@@ -200,6 +200,7 @@ def test_as_an_artefact_it_keeps_what_it_made(inputs: dict[str, list[Path]], sea
     records = records_of(store, inputs)
     request = Request(asset="search_memory", stage=SEARCH, config=CONFIG, inputs=records)
     record = execute(store, request, ONE).record
+    assert made(store.local_path(record)) == [], "the store that it is made in is the one that it looks in"
     assert {path.id.path for path in store.records()} - before == {record.id.path}
     assert record.status == "accepted"
     beside = {parent.id.path for parent in record.parents if parent.input == BESIDE}
