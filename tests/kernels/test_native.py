@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernels import native
+from kernels import cpp, native
 from kernels.conv1d import causal_conv1d
 from kernels.linear_loss import linear_cross_entropy, linear_kl
 from kernels.mamba2 import States, mamba2_mix
@@ -66,6 +66,10 @@ def test_one_warning_and_torch_without_a_compiler(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def build() -> Path:
+    return cpp.build(native.SOURCES, "kernels")
+
+
 def fake_compiler(folder: Path, log: Path) -> Path:
     """A compiler that notes its calls and writes what it is told to."""
     path = folder / "fake-cxx"
@@ -89,35 +93,34 @@ def toolchain(tmp_path, monkeypatch):
 
 def test_a_build_is_kept_and_belongs_to_sources_flags_and_processor(toolchain, monkeypatch, tmp_path):
     folder, calls = toolchain
-    first = native.build()
+    first = build()
     assert first.parent == folder
     assert first.read_text() == "built\n"
     count = len(calls())
     assert count == len(list(native.SOURCES.glob("*.cpp"))) + 1
-    assert native.build() == first
+    assert build() == first
     assert len(calls()) == count
 
     others = set()
     with monkeypatch.context() as patch:
-        patch.setattr(native, "FLAGS", (*native.FLAGS, "-O1"))
-        others.add(native.build())
+        patch.setattr(cpp, "FLAGS", (*cpp.FLAGS, "-O1"))
+        others.add(build())
     with monkeypatch.context() as patch:
-        patch.setattr(native, "_processor", lambda: "another")
-        others.add(native.build())
+        patch.setattr(cpp, "_processor", lambda: "another")
+        others.add(build())
     with monkeypatch.context() as patch:
         changed = tmp_path / "csrc"
         changed.mkdir()
         for source in native.SOURCES.iterdir():
             (changed / source.name).write_bytes(source.read_bytes() + b"\n" * (source.suffix == ".h"))
-        patch.setattr(native, "SOURCES", changed)
-        others.add(native.build())
+        others.add(cpp.build(changed, "kernels"))
     assert len(others | {first}) == 4
 
 
 def test_builders_that_start_together_build_once(toolchain):
     folder, calls = toolchain
     built: list[Path] = []
-    threads = [threading.Thread(target=lambda: built.append(native.build())) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: built.append(build())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -134,24 +137,24 @@ def test_a_failing_compiler_leaves_nothing_and_says_why(tmp_path, monkeypatch):
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     monkeypatch.setenv("STILLHOUSE_KERNEL_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(native.BuildError, match="no such thing"):
-        native.build()
+    with pytest.raises(cpp.BuildError, match="no such thing"):
+        build()
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
 def test_a_cache_that_cannot_be_written_is_named(toolchain, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("STILLHOUSE_KERNEL_CACHE", str(tmp_path / "file"))
-    with pytest.raises(native.BuildError, match=r"file cannot be written: .*STILLHOUSE_KERNEL_CACHE"):
-        native.build()
+    with pytest.raises(cpp.BuildError, match=r"file cannot be written: .*STILLHOUSE_KERNEL_CACHE"):
+        build()
 
 
 def test_cache_folder_follows_the_environment(monkeypatch):
     monkeypatch.delenv("STILLHOUSE_KERNEL_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/some/cache")
-    assert native.cache_folder() == Path("/some/cache/stillhouse")
+    assert cpp.cache_folder() == Path("/some/cache/stillhouse")
     monkeypatch.setenv("STILLHOUSE_KERNEL_CACHE", "/other")
-    assert native.cache_folder() == Path("/other")
+    assert cpp.cache_folder() == Path("/other")
 
 
 def normal(*shape, seed=0):
