@@ -1,5 +1,6 @@
 """Encode the documents of a corpus part."""
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 from ops.data.megatron import token_dtype
 from ops.data.schema import TOKENIZED
 from ops.parts import Batch, Row, read_rows
+from ops.tokenize.native import NativeEncoder, can_merge, library
 from ops.tokenize.pieces import PieceTable, can_cut
 from ops.tokenizer.files import LoadedTokenizer
 
@@ -38,7 +40,9 @@ def encode_documents(texts: list[str], loaded: LoadedTokenizer) -> list[np.ndarr
     return [np.array([*encoding.ids, loaded.eod_id], dtype=dtype) for encoding in encodings]
 
 
-def encode_part(path: Path, payload: Path, loaded: LoadedTokenizer, *, round_trip_documents: int) -> Iterator[Batch]:
+def encode_part(
+    path: Path, payload: Path, loaded: LoadedTokenizer, encode: Encode, *, round_trip_documents: int
+) -> Iterator[Batch]:
     """Encode the documents of a corpus part; their tokens go to the file `payload`, their rows into the batches.
 
     `token_start` counts from the beginning of the payload. Beside tokens and bytes the batches count what the checks
@@ -46,7 +50,6 @@ def encode_part(path: Path, payload: Path, loaded: LoadedTokenizer, *, round_tri
     (`encoded_otherwise`), and EODs inside documents (`eod_inside`).
     """
     start, compared = 0, 0
-    encode = encoder(loaded)
     with payload.open("wb") as stream:
         for rows, documents in _encoded(path, encode):
             batch = Batch()
@@ -79,8 +82,12 @@ def encode_part(path: Path, payload: Path, loaded: LoadedTokenizer, *, round_tri
 
 def encoder(loaded: LoadedTokenizer) -> Encode:
     """The fastest way to what `encode_documents` gives."""
-    if can_cut(loaded.tokenizer):
-        return PieceTable(loaded.tokenizer, loaded.eod_id, token_dtype(loaded.vocab_size)).encode
+    dtype = token_dtype(loaded.vocab_size)
+    described = json.loads(loaded.tokenizer.to_str())
+    if can_merge(described) and library() is not None:
+        return NativeEncoder(described, loaded.eod_id, dtype).encode
+    if can_cut(described):
+        return PieceTable(loaded.tokenizer, loaded.eod_id, dtype).encode
     return partial(encode_documents, loaded=loaded)
 
 

@@ -1,4 +1,4 @@
-"""Encoding by pieces: most of a text is words that were encoded before.
+"""Encoding by pieces, without C++: most of a text is words that were encoded before.
 
 A pre-tokenizer of the GPT-2 family cuts text left to right, looks at most one character ahead and not behind. So a text
 may be cut wherever such a cut is sure to be, and each piece encoded alone: the tokens are those of the whole text. For
@@ -12,7 +12,6 @@ may be cut wherever such a cut is sure to be, and each piece encoded alone: the 
 Pieces repeat as words do, and are looked up.
 """
 
-import json
 import re
 from itertools import chain, pairwise
 from typing import Any
@@ -22,19 +21,17 @@ from tokenizers import Encoding, Tokenizer
 
 from ops.tokenizer.config import LATEX_PATTERN
 
-PATTERNS = frozenset(
-    {
-        LATEX_PATTERN,
-        # Llama 3; the first of it without `(?i:...)` is GPT-4's
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-        r"|\s+(?!\S)|\s+",
-        # tekken: Mistral, Nemotron
-        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-        r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"
-        r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    }
+PATTERNS = (
+    LATEX_PATTERN,
+    # Llama 3; the first of it without `(?i:...)` is GPT-4's
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+",
+    # tekken: Mistral, Nemotron
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 )
-"""Patterns that were looked through."""
+"""Patterns that were looked through; `csrc/text.h` cuts by them in this order."""
 
 _CUT = re.compile(r" (?=\S)")
 _LINES = re.compile(r"(?<=\n)(?= *(?:[^\s/]|(?<= )\Z))|(?<=[A-Za-z0-9])(?=\n)")
@@ -47,10 +44,9 @@ _OVERHEAD = 120
 """Bytes of memory for the table at most, about, and those of an entry beside its text."""
 
 
-def can_cut(tokenizer: Tokenizer) -> bool:
-    """Whether a tokenizer encodes pieces as it encodes the whole: nothing normalizes or looks for added tokens in the
-    text, and its pattern is one of `PATTERNS`."""
-    data: dict[str, Any] = json.loads(tokenizer.to_str())
+def can_cut(data: dict[str, Any]) -> bool:
+    """Whether the tokenizer of this `tokenizer.json` encodes pieces as it encodes the whole: nothing normalizes or
+    looks for added tokens in the text, and its pattern is one of `PATTERNS`."""
     steps = (data["pre_tokenizer"] or {}).get("pretokenizers") or [{}, {}]
     cut, level = steps[0], steps[-1]
     return (

@@ -16,7 +16,7 @@ from ops.parts import Batch, Totals, mark_path, parquet_writer, part_paths, tota
 from ops.progress import track
 from ops.stage import Check, Execution, Inputs, StageResult, one, reconcile
 from ops.tokenize.config import TokenizeConfig
-from ops.tokenize.encode import encode_part
+from ops.tokenize.encode import Encode, encode_part, encoder
 from ops.tokenizer.files import LoadedTokenizer, limit_threads, load_tokenizer
 
 COPY_BYTES = 1 << 24
@@ -38,9 +38,10 @@ def run(config: TokenizeConfig, inputs: Inputs, out: Path, execution: Execution)
     loaded = load_tokenizer(one(inputs, "tokenizer"))
     names = [path.stem for path in part_paths(corpus)]
     if not (out / META).exists():
+        encode = encoder(loaded)
         for name in track(names, description="tokenize", unit="part"):
             if not mark_path(out, name).exists():
-                batches = _encode_piece(corpus / f"{name}.parquet", out / f"{name}.bin", loaded, config)
+                batches = _encode_piece(corpus / f"{name}.parquet", out / f"{name}.bin", loaded, encode, config)
                 write_part(out, name, TOKENIZED, batches, stage="tokenize")
         _join(names, out, loaded)
     for name in names:
@@ -57,9 +58,11 @@ def run(config: TokenizeConfig, inputs: Inputs, out: Path, execution: Execution)
     )
 
 
-def _encode_piece(path: Path, payload: Path, loaded: LoadedTokenizer, config: TokenizeConfig) -> Iterator[Batch]:
+def _encode_piece(
+    path: Path, payload: Path, loaded: LoadedTokenizer, encode: Encode, config: TokenizeConfig
+) -> Iterator[Batch]:
     with atomic_path(payload) as temporary:
-        yield from encode_part(path, temporary, loaded, round_trip_documents=config.round_trip_documents)
+        yield from encode_part(path, temporary, loaded, encode, round_trip_documents=config.round_trip_documents)
 
 
 def _join(names: Sequence[str], out: Path, loaded: LoadedTokenizer) -> None:

@@ -4,15 +4,12 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers
 
 import ops.tokenize.run as stage
@@ -20,10 +17,10 @@ from ops.errors import InputError
 from ops.stage import Check, Execution, StageResult
 from ops.tokenize import TokenizeConfig
 from ops.tokenize.encode import source_of
-from ops.tokenize.pieces import PATTERNS, PieceTable, can_cut
+from ops.tokenize.native import library
 from ops.tokenize.run import run
 from ops.tokenizer import TokenizerConfig, TrainBPE
-from ops.tokenizer.bpe import EOD, PAD, byte_level, train_bpe
+from ops.tokenizer.bpe import EOD, PAD, byte_level
 from ops.tokenizer.config import LATEX_PATTERN
 from ops.tokenizer.files import write_tokenizer
 from ops.tokenizer.run import run as run_tokenizer
@@ -230,6 +227,14 @@ def test_how_documents_are_grouped_changes_nothing(inputs, shard, tmp_path, monk
     assert pq.read_table(tmp_path / "documents.parquet") == pq.read_table(shard / "documents.parquet")
 
 
+def test_without_a_compiler_the_bytes_are_the_same(inputs, shard, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr("ops.tokenize.encode.library", library.__wrapped__)
+    with pytest.warns(UserWarning, match="no-such-compiler"):
+        run(TokenizeConfig(), inputs, tmp_path, Execution())
+    assert files_of(tmp_path) == files_of(shard)
+
+
 def test_a_large_vocabulary_takes_int32(tmp_path) -> None:
     corpus = text_corpus(tmp_path / "corpus", TEXTS[:20])
     for vocab_size, name in ((65499, "uint16"), (65500, "int32")):
@@ -333,42 +338,3 @@ def test_a_token_that_is_not_there_is_refused(shard) -> None:
     done = trace("--tokens", str(shard), "--token", "999999999")
     assert done.returncode == 1
     assert "there is no token 999999999" in done.stderr
-
-
-BLANKS = [" ", "  ", "\n", " \n", "\n ", "\t", "\u00a0", "\u3000", "\x1c", "\x85", "\u180e", "\u200b"]
-SIGNS = ["\\", "\\\\", "\\frac", "\\,", "{x}", "$", "12", "3.5", "\u00b2", "'s", "'", "/", "<|endoftext|>"]
-WORDS = ["word", "Word's", "\u00e9", "e\u0301", "\u6570\u5b66", "\U0001f642"]
-CHARACTERS = st.sampled_from([*BLANKS, *SIGNS, *WORDS]) | st.characters(exclude_categories=["Cs"])
-
-
-@pytest.fixture(scope="module", params=sorted(PATTERNS, key=len))
-def cut_tokenizer(request) -> Tokenizer:
-    return train_bpe(TrainBPE(vocab_size=500, pattern=request.param), [make_texts(100)])
-
-
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.lists(CHARACTERS, max_size=14).map("".join)))
-def test_pieces_are_encoded_as_the_whole_is(cut_tokenizer: Tokenizer, texts: list[str]) -> None:
-    cut_tokenizer.encode_special_tokens = True
-    assert can_cut(cut_tokenizer)
-    table = PieceTable(cut_tokenizer, 0, np.dtype(np.uint16))
-    expected = [[*cut_tokenizer.encode(text, add_special_tokens=False).ids, 0] for text in texts]
-    for _ in range(2):  # the second time from the table
-        assert [ids.tolist() for ids in table.encode(texts)] == expected
-
-
-def test_only_what_was_looked_through_is_cut(cut_tokenizer: Tokenizer) -> None:
-    text = cut_tokenizer.to_str()
-
-    def changed(change: Callable[[dict], object]) -> Tokenizer:
-        data = json.loads(text)
-        change(data)
-        return Tokenizer.from_str(json.dumps(data))
-
-    token = {"id": 1, "content": "a b", "special": False}
-    flags = dict.fromkeys(["single_word", "lstrip", "rstrip", "normalized"], False)
-    assert can_cut(changed(lambda data: None))
-    assert not can_cut(changed(lambda data: data.update(normalizer={"type": "NFC"})))
-    assert not can_cut(changed(lambda data: data["added_tokens"].append({**token, **flags, "id": 500})))
-    assert not can_cut(changed(lambda data: data.update(pre_tokenizer=None)))
-    assert not can_cut(changed(lambda data: data["pre_tokenizer"]["pretokenizers"][0]["pattern"].update(Regex=".+")))
