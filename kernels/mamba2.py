@@ -259,7 +259,7 @@ class _NativeMix(Function):
         )
         final = None if grad_final_BHPN is None else grad_final_BHPN.contiguous()
         scan_backward(scan, settings.chunk_size, kept, grad_y_BLHP, final, gradients)
-        torch.ops.aten.softplus_backward(gradients.dt_BLH, before_BLH, 1, 20, grad_input=grad_raw_BLH)
+        grad_raw_BLH.copy_(torch.ops.aten.softplus_backward(gradients.dt_BLH, before_BLH, 1, 20))  # fast if dense
         grad_weight_CK, grad_bias_C, grad_conv_BSC = conv_backward(
             in_BLC, weights.conv_weight_CK, weights.conv_bias_C, conv_BSC, seq_idx_BL, grad_xBC_BLC, grad_in_BLC
         )

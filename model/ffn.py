@@ -17,4 +17,4 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(width, config.d_model, bias=False)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        return self.down_proj(squared_relu(self.up_proj(x_BLD)))
+        return self.down_proj(squared_relu(self.up_proj(x_BLD), consume=True))

@@ -109,13 +109,14 @@ template <class T, bool GATED> void norm_backward(const NormArgs& a) {
 
 constexpr int64_t PIECE = 1 << 14;
 
+// y = max(x, 0)^2, in place too; with dy y = 2 sqrt(x) dy, where x is such a square: the root of a rounded square is exact.
 template <class T> void relu2(const T* x, const T* dy, T* y, int64_t count, int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t begin = 0; begin < count; begin += PIECE) {
     const int64_t end = std::min(count, begin + PIECE);
     for (int64_t i = begin; i < end; i += LANES<T>) {
       const Vec<T> v = load_part(x + i, end - i), kept = v < T(0) ? Vec<T>{} : v;  // NaN stays
-      store_part(y + i, dy ? T(2) * kept * load_part(dy + i, end - i) : kept * kept, end - i);
+      store_part(y + i, dy ? T(2) * root<T>(v) * load_part(dy + i, end - i) : kept * kept, end - i);
     }
   }
 }

@@ -173,6 +173,16 @@ inline Vec<double> exp_of(Vec<double> x) {
   return x;
 }
 
+template <class T> inline Vec<T> root(Vec<T> x) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) return (Vec<T>)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<T, float>) return (Vec<T>)_mm256_sqrt_ps((__m256)x);
+#endif
+  for (int i = 0; i < LANES<T>; i++) x[i] = std::sqrt(x[i]);
+  return x;
+}
+
 template <class T> inline Vec<T> sigmoid(Vec<T> x) { return T(1) / (T(1) + exp_of(-x)); }
 
 inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }

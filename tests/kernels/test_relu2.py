@@ -27,3 +27,13 @@ def test_input_that_is_not_contiguous(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_nan_stays(backend):
     assert squared_relu(torch.tensor([float("nan"), -1.0]), backend=backend).isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_memory_that_nobody_needs_becomes_the_result(backend):
+    x = torch.randn(50, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    inner = x * 1
+    y = squared_relu(inner, consume=True, backend=backend)
+    torch.testing.assert_close(y, x.clamp(min=0) ** 2)
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0], 2 * x.clamp(min=0))
+    assert (y.data_ptr() == inner.data_ptr()) == (backend == "cpu")
