@@ -49,11 +49,14 @@ def _tensorboard(out: Path, config: Mapping[str, Any]) -> Write:
 
 
 def _wandb(out: Path, config: Mapping[str, Any]) -> Write:
-    """Offline unless WANDB_MODE says otherwise: `wandb sync` sends it later."""
+    """Offline unless WANDB_MODE says otherwise: `wandb sync` sends it later. Ends the run that this process had before,
+    to which a second one would be added otherwise."""
     folder = out.with_name(out.name + WANDB)
     folder.mkdir(parents=True, exist_ok=True)
     mode = os.environ.get("WANDB_MODE", "offline")
-    run = importlib.import_module("wandb").init(project="stillhouse", dir=str(folder), config=dict(config), mode=mode)
+    run = importlib.import_module("wandb").init(
+        project="stillhouse", dir=str(folder), config=dict(config), mode=mode, reinit="finish_previous"
+    )
 
     def write(step: int, values: Mapping[str, float]) -> None:
         run.log(dict(values), step=step)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import struct
 import sys
 import types
 
@@ -35,6 +36,7 @@ CONFIG = TrainConfig(
     validate_every_steps=12,
 )
 SPIKE_AT = 20
+BLOCK = 2**15
 
 
 class Spiking(CrossEntropy):
@@ -159,6 +161,55 @@ def test_watchers_are_shown_every_number(tmp_path, monkeypatch):
     assert {step for _, name, _, step in shown if name == "validation/sources/a.example/bits_per_byte"} == {0, 12, 24}
     assert any(name == "tokens_per_second" for _, name, *_ in shown)
     assert numbers({"step": 3, "a": {"b": 1, "c": "text"}, "d": True}) == {"a/b": 1.0}
+
+
+def losses_of(rows: list[dict]) -> dict[int, float]:
+    return {row["step"]: row["loss"] for row in rows if "loss" in row}
+
+
+def test_tensorboard_reads_what_it_was_shown(tmp_path):
+    pytest.importorskip("tensorboard", reason="the extra `watch` is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import (  # pyright: ignore[reportMissingImports]
+        EventAccumulator,
+    )
+
+    rows = perform(tmp_path / "out", watchers=open_watchers(("tensorboard",), tmp_path / "out", {}))
+    events = EventAccumulator(str(tmp_path / "out.tensorboard")).Reload()
+    assert {event.step: event.value for event in events.Scalars("loss")} == pytest.approx(losses_of(rows))
+    assert [event.step for event in events.Scalars("validation/sources/a.example/bits_per_byte")] == [0, 12, 24]
+
+
+def wandb_losses(path) -> dict[int, float]:
+    """Of a run that wandb keeps offline: records in blocks, each with a checksum, its length and which part it is."""
+    from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportMissingImports]
+
+    data, at, parts, found = path.read_bytes(), 7, b"", {}
+    while at + 7 <= len(data):
+        _, length, part = struct.unpack_from("<IHB", data, at)
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if BLOCK - at % BLOCK < 7:
+            at += BLOCK - at % BLOCK
+        if part in (1, 4):  # whole, or the last of several
+            record = Record.FromString(parts)
+            values = {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
+            parts = b""
+            if "loss" in values:
+                found[record.history.step.num] = float(values["loss"])
+    return found
+
+
+def test_wandb_keeps_each_run_for_itself(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb", reason="the extra `watch` is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    rows = {
+        name: perform(tmp_path / name, watchers=open_watchers(("wandb",), tmp_path / name, {"name": name}))
+        for name in ("one", "two")
+    }
+    wandb.finish()
+    for name in rows:
+        (path,) = (tmp_path / f"{name}.wandb" / "wandb").glob("offline-run-*/run-*.wandb")
+        assert wandb_losses(path) == pytest.approx(losses_of(rows[name]))
 
 
 def test_a_watcher_that_is_not_there(tmp_path, monkeypatch):
