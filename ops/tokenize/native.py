@@ -15,12 +15,16 @@ import numpy as np
 from tokenizers import Regex, pre_tokenizers
 
 from kernels.cpp import BuildError, build
-from ops.tokenize.pieces import PATTERNS, can_cut
+from ops.tokenize.pieces import GPT2_PATTERN, pattern_of
+from ops.tokenize.pieces import PATTERNS as CUT_PATTERNS
 from ops.tokenizer.tekken import byte_characters
 
 SOURCES = Path(__file__).parent / "csrc"
 KINDS = (r"[\p{Lu}\p{Lt}]+", r"\p{Ll}+", r"[\p{Lm}\p{Lo}]+", r"\p{M}+", r"\p{N}+", r"\s+")
 """Those of `csrc/text.h` from 1 on; 0 are all other characters."""
+
+PATTERNS = (*CUT_PATTERNS, GPT2_PATTERN)
+"""`csrc/text.h` cuts by them; `csrc/bpe.cpp` knows them by this order."""
 
 _BLOCK = 256
 _NUM_BLOCKS = 0x110000 // _BLOCK
@@ -46,11 +50,12 @@ def library() -> ctypes.CDLL | None:
 
 
 def can_merge(data: dict[str, Any]) -> bool:
-    """Whether `NativeEncoder` encodes as the tokenizer of this `tokenizer.json` does: `can_cut` holds, and its BPE is
-    the plain one over bytes."""
+    """Whether `NativeEncoder` encodes as the tokenizer of this `tokenizer.json` does: its BPE is the plain one over
+    bytes, its pattern one of `PATTERNS`."""
     extras = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
     model = data["model"]
-    return can_cut(data) and not any(map(model.get, extras)) and model["vocab"].keys() >= set(byte_characters())
+    known = pattern_of(data) in PATTERNS and not any(map(model.get, extras))
+    return known and model["vocab"].keys() >= set(byte_characters())
 
 
 class NativeEncoder:
@@ -63,7 +68,8 @@ class NativeEncoder:
         self._library, self._eod_id, self._dtype = loaded, eod_id, dtype
         self._kinds = np.zeros(_NUM_BLOCKS * _BLOCK, dtype=np.uint8)
         self._known = np.zeros(_NUM_BLOCKS, dtype=bool)
-        pattern = data["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]
+        pattern = pattern_of(data)
+        assert pattern is not None, "can_merge does not hold"
         self._handle = _new(loaded, data["model"], PATTERNS.index(pattern), memory)
 
     def __del__(self) -> None:

@@ -31,7 +31,10 @@ PATTERNS = (
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 )
-"""Patterns that were looked through; `csrc/text.h` cuts by them in this order."""
+"""Patterns that were looked through."""
+
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+"""What `ByteLevel` cuts by on its own. Its white space takes a newline or leaves it by what follows: no sure cut."""
 
 _CUT = re.compile(r" (?=\S)")
 _LINES = re.compile(r"(?<=\n)(?= *(?:[^\s/]|(?<= )\Z))|(?<=[A-Za-z0-9])(?=\n)")
@@ -47,17 +50,26 @@ _OVERHEAD = 120
 def can_cut(data: dict[str, Any]) -> bool:
     """Whether the tokenizer of this `tokenizer.json` encodes pieces as it encodes the whole: nothing normalizes or
     looks for added tokens in the text, and its pattern is one of `PATTERNS`."""
-    steps = (data["pre_tokenizer"] or {}).get("pretokenizers") or [{}, {}]
-    cut, level = steps[0], steps[-1]
-    return (
-        data["normalizer"] is None
-        and all(token["special"] for token in data["added_tokens"])
-        and data["model"]["type"] == "BPE"
-        and len(steps) == 2
-        and (cut.get("type"), cut.get("behavior"), cut.get("invert")) == ("Split", "Isolated", False)
-        and cut["pattern"].get("Regex") in PATTERNS
-        and (level.get("type"), level.get("add_prefix_space"), level.get("use_regex")) == ("ByteLevel", False, False)
-    )
+    return pattern_of(data) in PATTERNS
+
+
+def pattern_of(data: dict[str, Any]) -> str | None:
+    """The pattern by which a BPE over bytes cuts the text that it is given; None where other things come into it."""
+    if (
+        data["normalizer"]
+        or data["model"]["type"] != "BPE"
+        or not all(token["special"] for token in data["added_tokens"])
+    ):
+        return None
+    before = data["pre_tokenizer"] or {}
+    *first, level = before.get("pretokenizers") or [before]
+    if level.get("type") != "ByteLevel" or level["add_prefix_space"]:
+        return None
+    if not first:
+        return GPT2_PATTERN if level["use_regex"] else None
+    cut = first[0]
+    in_order = (cut["type"], cut.get("behavior"), cut.get("invert")) == ("Split", "Isolated", False)
+    return cut["pattern"].get("Regex") if in_order and len(first) == 1 and not level["use_regex"] else None
 
 
 class PieceTable:

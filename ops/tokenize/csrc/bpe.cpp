@@ -125,6 +125,7 @@ class Encoder {
       if (pattern_ == 0) out = cut(LatexCutter{text}, out);
       if (pattern_ == 1) out = cut(Llama3Cutter{text}, out);
       if (pattern_ == 2) out = cut(TekkenCutter{text}, out);
+      if (pattern_ == 3) out = cut(Gpt2Cutter{text}, out);
       *out++ = eod;
       id_ends[i] = out - ids;
     }

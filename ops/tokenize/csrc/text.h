@@ -1,7 +1,8 @@
-// UTF-8 text and how the pre-tokenizers of `pieces.PATTERNS` cut it, as Oniguruma matches them from left to right.
+// UTF-8 text and how the pre-tokenizers of `native.PATTERNS` cut it, as Oniguruma matches them from left to right.
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 enum Kind : uint8_t { OTHER, UPPER, LOWER, LETTER, MARK, NUMBER, SPACE };  // UPPER with title case; LETTER: Lm, Lo
 constexpr unsigned bit(Kind kind) { return 1u << kind; }
@@ -44,6 +45,16 @@ struct Text {
     return p;
   }
 
+  // \s+(?!\S)|\s+
+  const uint8_t* blanks(const uint8_t* p) const {
+    const uint8_t *last = p, *at = p;
+    while (at < end && kind(at) == bit(SPACE)) {
+      last = at;
+      at = behind(at);
+    }
+    return at == end || last == p ? at : last;
+  }
+
   // \s*[\r\n]+|\s+(?!\S)|\s+
   const uint8_t* white(const uint8_t* p) const {
     const uint8_t *line = nullptr, *last = p, *at = p;
@@ -79,6 +90,25 @@ struct LatexCutter : Text {
       }
     }
     return at > q ? newlines(at) : white(p);
+  }
+};
+
+struct Gpt2Cutter : Text {
+  // 's|'t|'re|'ve|'m|'ll|'d, or p
+  const uint8_t* contraction(const uint8_t* p) const {
+    if (!is(p, '\'')) return p;
+    if (is(p + 1, 's') || is(p + 1, 't') || is(p + 1, 'm') || is(p + 1, 'd')) return p + 2;
+    if (((is(p + 1, 'r') || is(p + 1, 'v')) && is(p + 2, 'e')) || (is(p + 1, 'l') && is(p + 2, 'l'))) return p + 3;
+    return p;
+  }
+
+  const uint8_t* cut(const uint8_t* p) const {
+    const uint8_t* word = contraction(p);
+    if (word > p) return word;
+    const uint8_t* q = p + is(p, ' ');
+    for (unsigned of : {LETTERS, bit(NUMBER), SIGNS})
+      if ((word = run(q, of)) > q) return word;
+    return blanks(p);
   }
 };
 
