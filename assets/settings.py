@@ -28,6 +28,7 @@
 | STILLHOUSE_LAUNCH | heavy stages: `inprocess`, `subprocess` or `torchrun` | `subprocess` |
 | STILLHOUSE_NPROC | processes per node under torchrun | 1 |
 | STILLHOUSE_PARALLEL | training under torchrun: `ddp`, whole models; `fsdp`, each process its rows of one | `ddp` |
+| STILLHOUSE_COMPILE | `1`: training compiles its layers with torch.compile | no |
 | STILLHOUSE_WATCH | `tensorboard`, `wandb`, comma-separated: who else is shown a training run | none |
 | STILLHOUSE_REFERENCE | an earlier training run, its directory: a warning when the loss leaves its curve | none |
 | STILLHOUSE_KEEP_STATES | states of a training run that are kept to go on from | 2 |
@@ -72,6 +73,7 @@ class Settings:
     nproc: int = 1
     endpoint_url: str | None = None
     parallel: Parallel = "ddp"
+    compile: bool = False
     keep_states: int = 2
     watch: tuple[str, ...] = ()
     reference: str | None = None
@@ -85,6 +87,7 @@ class Settings:
             source=self.sources.get(source) if source else None,
             endpoint_url=self.endpoint_url,
             parallel=self.parallel,
+            compile=self.compile,
             keep_states=self.keep_states,
             watch=self.watch,
             reference=self.reference,
@@ -161,10 +164,18 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
         nproc=_count(env, "STILLHOUSE_NPROC", 1),
         endpoint_url=env.get("STILLHOUSE_S3_ENDPOINT"),
         parallel=parallel,  # type: ignore[arg-type]
+        compile=_yes(env, "STILLHOUSE_COMPILE"),
         keep_states=_count(env, "STILLHOUSE_KEEP_STATES", 2),
         watch=_names(env, "STILLHOUSE_WATCH"),
         reference=env.get("STILLHOUSE_REFERENCE"),
     )
+
+
+def _yes(env: Mapping[str, str], variable: str) -> bool:
+    text = env.get(variable) or "0"
+    if text not in ("0", "1"):
+        raise InputError(f"{variable}: {text!r} is not 0 or 1")
+    return text == "1"
 
 
 def _names(env: Mapping[str, str], variable: str) -> tuple[str, ...]:

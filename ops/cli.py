@@ -65,6 +65,7 @@ def stage_main(
             endpoint_url=arguments.endpoint_url,
             store=arguments.store,
             parallel=arguments.parallel,
+            compile=arguments.compile,
             keep_states=arguments.keep_states,
             watch=tuple(arguments.watch),
             reference=arguments.reference,
@@ -113,6 +114,7 @@ def _parser(package: str, config_class: type, input_names: Sequence[str] | None)
     parser.add_argument(
         "--parallel", choices=get_args(Parallel), default="ddp", help="training under torchrun: whole models or shares"
     )
+    parser.add_argument("--compile", action="store_true", help="training with torch.compile")
     parser.add_argument("--watch", action="append", default=[], metavar="tensorboard|wandb", help="of a training run")
     parser.add_argument(
         "--reference", metavar="DIR", help="an earlier training run, to warn when the loss leaves its own"

@@ -41,6 +41,10 @@ class Execution:
     parallel: Parallel = "ddp"
     """How the processes of a training run under torchrun share it: each holds the whole model, or its rows of it."""
 
+    compile: bool = False
+    """Whether a training run compiles the layers of its network with torch.compile. Like the choice of kernels
+    (see kernels.dispatch) it rounds differently: a state says which it was, and is resumed as it was made."""
+
     keep_states: int = 2
     """States of a training run that are kept to go on from, the newest ones."""
 

@@ -25,6 +25,7 @@ from ops.data import Batch
 from ops.data.token_data import IGNORED
 from ops.errors import InputError, StillhouseError
 from ops.train.balance import balance
+from ops.train.compiled import check_same, compiled_layers
 from ops.train.config import RunConfig
 from ops.train.distributed import World
 from ops.train.kept import keep_weights, sweep_kept
@@ -70,6 +71,9 @@ class Run:
     tokenizer_files: Sequence[Path] = ()
     """Go with every checkpoint that is kept on the way."""
 
+    compiled: bool = False
+    """Whether the layers are compiled."""
+
     keep_states: int = KEPT
     """States that are kept to go on from."""
 
@@ -111,9 +115,15 @@ def fit(run: Run) -> None:
     Leaves the trained weights in `run.objective.model`, `metrics.jsonl`, `speed.jsonl` and the last state.
 
     Raises:
-        InputError: for a state that cannot be used.
+        InputError: for a state that cannot be used, or one that was made with other kernels (compiled or not).
         NonFiniteError: when loss or gradient is not finite, before the update; names step and documents.
     """
+    model = run.objective.model
+    with compiled_layers(model, run.world.device) if run.compiled else nullcontext():
+        _fit(run)
+
+
+def _fit(run: Run) -> None:
     config, world, model = run.config, run.world, run.objective.model
     if world.sharded:
         shard(run.objective, world)
@@ -125,6 +135,7 @@ def fit(run: Run) -> None:
     world.barrier()  # nobody writes before everybody has looked
     first = 0
     if state is not None:
+        check_same(state, run.compiled)
         restore(state, model=model, optimizer=optimizer, world=world)
         first = state.step
     if world.writes:
@@ -177,7 +188,10 @@ def fit(run: Run) -> None:
             if world.sharded:
                 due = world.decided(due)
             if due and (log is not None or world.sharded):
-                notes = {} if log is None else {"metrics_bytes": log.sync(), "recent_losses": detector.recent}
+                notes: dict[str, Any] = {}
+                if log is not None:
+                    size, recent = log.sync(), detector.recent
+                    notes = {"metrics_bytes": size, "recent_losses": recent, "compiled": run.compiled}
                 save_state(
                     run.out,
                     identity=run.identity,

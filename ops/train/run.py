@@ -148,6 +148,7 @@ def parts_of(
         "world": here,
         "tokenizer_files": tokenizer_files(opened.tokenizer),
         "track": progress(name, here),
+        "compiled": execution.compile,
         "keep_states": execution.keep_states,
         "on_metrics": execution.on_metrics,
         "watchers": open_watchers(execution.watch, out, encode(config)) if here.writes else (),

@@ -31,8 +31,9 @@ def test_defaults() -> None:
     found = load_settings({})
     assert found.recipe == RECIPES["demo"]()
     assert (found.device, found.launch, found.sources, found.pins) == ("cpu", "subprocess", {}, {})
-    chosen = load_settings({"STILLHOUSE_PARALLEL": "fsdp", "STILLHOUSE_KEEP_STATES": "5"}).execution(None)
-    assert (chosen.parallel, chosen.keep_states) == ("fsdp", 5)
+    chosen = load_settings({"STILLHOUSE_PARALLEL": "fsdp", "STILLHOUSE_KEEP_STATES": "5", "STILLHOUSE_COMPILE": "1"})
+    chosen = chosen.execution(None)
+    assert (chosen.parallel, chosen.keep_states, chosen.compile) == ("fsdp", 5, True)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,7 @@ def test_defaults() -> None:
         ({"STILLHOUSE_CRAWLS": "CC-MAIN-2024-22"}, "set STILLHOUSE_URLS or STILLHOUSE_DOMAINS"),
         ({"STILLHOUSE_CRAWLS": "CC-MAIN-2024-22", "STILLHOUSE_URLS": "/none"}, "STILLHOUSE_URLS: /none: no such file"),
         ({"STILLHOUSE_LAUNCH": "slurm"}, "STILLHOUSE_LAUNCH: 'slurm' is not one of"),
+        ({"STILLHOUSE_COMPILE": "yes"}, "STILLHOUSE_COMPILE: 'yes' is not 0 or 1"),
         ({"STILLHOUSE_PARALLEL": "zero3"}, "STILLHOUSE_PARALLEL: 'zero3' is not one of ['ddp', 'fsdp']"),
         ({"STILLHOUSE_PROCESSES": "0"}, "STILLHOUSE_PROCESSES: '0' is not a positive number"),
         ({"STILLHOUSE_PINS": "teacher"}, "STILLHOUSE_PINS: 'teacher' is not asset=version"),
