@@ -1,12 +1,15 @@
 """A process of the tests under torchrun: `python -m torch.distributed.run ... -m tests.ops.sharded_worker FOLDER`.
 
 Does what `calls.json` in the folder says, one stage after the other: package, config class, config, inputs, output, the
-kind of parallelism, and at which step it is interrupted, if it is.
+kind of parallelism, at which step it is interrupted, if it is, and before which of its files of a state process 1 dies
+by SIGKILL, if it does.
 """
 
 import dataclasses
 import faulthandler
 import importlib
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from typing import Any
 import torch
 
 import ops.train.loop
+import ops.train.state
 from ops.atomic import read_json
 from ops.data import TokenData
 from ops.identity import decode
@@ -32,6 +36,20 @@ def interrupt_at(step: int | None) -> None:
     TokenData.batch = batch  # type: ignore[method-assign]
 
 
+def die_before(file: int) -> None:
+    """Have process 1 end without a word where it would write this file of a state, counted from 0."""
+    save, count = ops.train.state.save_file, 0
+
+    def counting(*arguments: Any) -> None:
+        nonlocal count
+        if count == file and torch.distributed.get_rank() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+        save(*arguments)
+
+    ops.train.state.save_file = counting
+
+
 def perform(call: dict[str, Any]) -> None:
     whole = TokenData.batch
     module, _, name = call["config_class"].partition(":")
@@ -40,6 +58,8 @@ def perform(call: dict[str, Any]) -> None:
     Path(call["out"]).mkdir(parents=True, exist_ok=True)
     execution = dataclasses.replace(Execution(threads=1), parallel=call["parallel"])
     interrupt_at(call["interrupt"])
+    if "die_before" in call:
+        die_before(call["die_before"])
     try:
         importlib.import_module(f"{call['package']}.run").run(config, inputs, Path(call["out"]), execution)
     except KeyboardInterrupt:

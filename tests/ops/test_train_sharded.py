@@ -42,9 +42,18 @@ def metrics(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def two_processes(folder: Path, calls: list[dict]) -> subprocess.CompletedProcess[str]:
+    write_json(folder / "calls.json", calls)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "tests.ops.sharded_worker", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=200)
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """Everything that two processes do in these tests, in one start of torchrun, and the same by one process."""
+    """Everything that two processes do in these tests, in a start of torchrun that is killed and one that is not, and the
+    same by one process."""
     folder = tmp_path_factory.mktemp("sharded")
     inputs = write_inputs(folder / "inputs_of_all")
     vocab_size = TokenData.open(inputs["training_set"][0], inputs["tokens"]).vocab_size
@@ -88,19 +97,18 @@ def done(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ops.train.loop, "SAVE_EVERY_S", 0.0)
         perform(call("train", "1_then_2", interrupt=3))
+        killed = two_processes(folder, [{**call("train", "killed"), "die_before": 5}])  # the moments of the third state
+        assert "Signal 9 (SIGKILL)" in killed.stderr, killed.stderr
+        states = sorted(path.name for path in (folder / "killed" / "state").iterdir())
+        assert states == [".step-00000003.partial", "step-00000001", "step-00000002"]
         calls = [
             call("train", "two"),
+            call("train", "killed"),
             call("train", "1_then_2"),
             call("train", "2_then_1", interrupt=3),
             call("distill", "distilled", config=distil, inputs=more),
         ]
-        write_json(folder / "calls.json", calls)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        command += ["-m", "tests.ops.sharded_worker", str(folder)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        process = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=200
-        )
+        process = two_processes(folder, calls)
         assert process.returncode == 0, process.stderr
         state = folder / "2_then_1" / "state" / "step-00000003"
         files = {path.name for path in state.iterdir()}
@@ -147,6 +155,12 @@ def test_every_process_writes_its_rows(done):
     assert shapes["backbone.layers.0.mixer.A_log"] == (3,)
     assert shapes["backbone.layers.1.mixer.experts.up_proj"][0] == 2  # of five
     assert "backbone.layers.1.mixer.gate.e_score_correction_bias" not in shapes  # whole, in the first file
+
+
+def test_a_process_killed_within_a_state_changes_no_bit(done):
+    folder, *_ = done
+    for path in ("model.safetensors", "metrics.jsonl", "checkpoints/step-00000004/model.safetensors"):
+        assert (folder / "killed" / path).read_bytes() == (folder / "two" / path).read_bytes(), path
 
 
 @given(total=st.integers(0, 50), shards=st.integers(1, 9))
