@@ -52,8 +52,8 @@ def two_processes(folder: Path, calls: list[dict]) -> subprocess.CompletedProces
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """Everything that two processes do in these tests, in a start of torchrun that is killed and one that is not, and the
-    same by one process."""
+    """All that two processes do in these tests, in a start of torchrun that is killed and one that is not, and the same
+    by one process."""
     folder = tmp_path_factory.mktemp("sharded")
     inputs = write_inputs(folder / "inputs_of_all")
     vocab_size = TokenData.open(inputs["training_set"][0], inputs["tokens"]).vocab_size
