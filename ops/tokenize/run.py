@@ -28,7 +28,7 @@ def run(config: TokenizeConfig, inputs: Inputs, out: Path, execution: Execution)
 
     Every part is encoded into a piece of its own with a completion mark; at the end the pieces are joined in order.
 
-    Memory: one batch of documents with their encodings, and 8 bytes a document of the shard.
+    Memory: one batch of documents with their encodings, and some 30 bytes a document of the shard.
 
     Raises:
         InputError: when the corpus or the tokenizer cannot be read.
@@ -109,24 +109,29 @@ def _join_tables(names: Sequence[str], out: Path, dtype: np.dtype) -> np.ndarray
     return np.concatenate(lengths) if lengths else np.empty(0, np.int64)
 
 
+def _places(out: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Where the documents of the shard begin, and their lengths."""
+    table = pq.read_table(out / DOCUMENTS, columns=["token_start", "token_length"])
+    return table["token_start"].to_numpy(), table["token_length"].to_numpy()
+
+
 def _checks(out: Path, sums: Totals, loaded: LoadedTokenizer) -> list[Check]:
-    meta = read_meta(out)
-    ends, payload_tokens, highest, eods_at_ends = 0, (out / BIN).stat().st_size // meta.dtype.itemsize, -1, 0
-    contiguous = True
-    payload = np.memmap(out / BIN, dtype=meta.dtype, mode="r") if payload_tokens else np.empty(0, meta.dtype)
-    with pq.ParquetFile(out / DOCUMENTS) as table:
-        for batch in table.iter_batches(columns=["token_start", "token_length"], batch_size=TABLE_ROWS):
-            starts, lengths = (batch.column(name).to_numpy() for name in ("token_start", "token_length"))
-            after = ends + np.cumsum(lengths)
-            contiguous &= bool((starts == after - lengths).all())
-            if len(after) and after[-1] <= payload_tokens:
-                highest = max(highest, int(payload[ends : after[-1]].max()))
-                eods_at_ends += int(np.count_nonzero(payload[after - 1] == loaded.eod_id))
-            ends = int(after[-1]) if len(after) else ends
+    dtype = read_meta(out).dtype
+    start_D, length_D = _places(out)
+    end_D = np.cumsum(length_D)
+    ends = int(end_D[-1]) if len(end_D) else 0
+    payload_tokens = (out / BIN).stat().st_size // dtype.itemsize
+    highest, eods_at_ends, place = -1, 0, 0
+    with (out / BIN).open("rb") as stream:
+        while len(ids_T := np.fromfile(stream, dtype=dtype, count=COPY_BYTES // dtype.itemsize)):
+            highest = max(highest, int(ids_T.max()))
+            first, after = np.searchsorted(end_D, [place + 1, place + len(ids_T) + 1])
+            eods_at_ends += int(np.count_nonzero(ids_T[end_D[first:after] - 1 - place] == loaded.eod_id))
+            place += len(ids_T)
     return [
         Check(
             name="lengths_add_up",
-            passed=contiguous and ends == payload_tokens == sums.counts.get("tokens", 0),
+            passed=bool((start_D == end_D - length_D).all()) and ends == payload_tokens == sums.counts.get("tokens", 0),
             description="the documents of the table follow each other and cover the tokens of the payload exactly",
             metadata={"documents": ends, "payload": payload_tokens, "encoded": sums.counts.get("tokens", 0)},
         ),
