@@ -16,11 +16,19 @@ from assets.jobs import make_jobs  # noqa: E402
 from assets.resources import LauncherResource, StoreResource  # noqa: E402
 from assets.schedules import make_schedules  # noqa: E402
 from assets.settings import Settings, load_settings  # noqa: E402
+from ops.errors import InputError  # noqa: E402
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
-    """All definitions of one recipe."""
+    """All definitions of one recipe.
+
+    Raises:
+        InputError: when an asset is pinned that the recipe does not have.
+    """
     graph = build_graph(settings.recipe)
+    for asset in settings.pins:
+        if asset not in graph:
+            raise InputError(f"STILLHOUSE_PINS: recipe {settings.recipe.name!r} has no asset {asset!r}; `dg list defs`")
     return dg.Definitions(
         assets=[make_asset(node, graph, settings) for node in graph.values()],
         jobs=make_jobs(graph),

@@ -15,7 +15,6 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from assets.definitions import build_definitions
 from assets.evidence_nodes import GROUP as EVIDENCE
 from assets.factory import make_resolver
 from assets.graph import build_graph
@@ -41,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(settings: Settings, instance: dg.DagsterInstance, process: Mapping[str, str], *, evidence: bool) -> int:
+    from assets.definitions import build_definitions  # it reads the settings: `main` has said what is wrong with them
+
     graph = build_graph(settings.recipe)
     definitions = build_definitions(settings)
     started = time.perf_counter()
@@ -108,6 +109,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 NEXT = """
 Done in {seconds:.0f} s. Next:
+  source .venv/bin/activate                 for `python` below
   make dev                                  the UI, with this history in it, at http://localhost:3000
   python -m ops.store lineage family_report where every number came from, down to the WARC files
   python -m ops.store ls                    what is in the store

@@ -20,7 +20,7 @@
 | STILLHOUSE_ANNOTATOR | a model that labels documents for such a classifier: URL or folder, as STILLHOUSE_LLM | none |
 | STILLHOUSE_ANNOTATOR_MODEL | its `name@revision` | none |
 | STILLHOUSE_CLASSIFIER | FineMath's classifier scores the corpus: a folder with its weights, or `cache` | none |
-| STILLHOUSE_EVAL | a folder of evaluation request files to use instead of the packaged ones | none |
+| STILLHOUSE_EVAL | a folder of evaluation files (`.jsonl`, `.jsonl.gz`) to use instead of the packaged ones | none |
 | STILLHOUSE_PINS | `asset=version,...`: artefacts in the store to take instead of the recipe's | none |
 | STILLHOUSE_DEVICE | `cpu`, `cuda` | `cpu` |
 | STILLHOUSE_PROCESSES | processes for data stages | number of cores |
@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from assets.recipes import RECIPES
-from assets.recipes.overrides import adopt_teacher, use_annotator, use_common_crawl, use_llm, use_warcs
+from assets.recipes.overrides import adopt_teacher, use_annotator, use_common_crawl, use_eval_files, use_llm, use_warcs
 from assets.recipes.recipe import Recipe
 from ops.errors import InputError
 from ops.quality.config import QualityConfig
@@ -146,6 +146,7 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
         if env["STILLHOUSE_CLASSIFIER"] != CACHE:
             sources["classifier"] = env["STILLHOUSE_CLASSIFIER"]
     if env.get("STILLHOUSE_EVAL"):
+        recipe = use_eval_files(recipe, Path(env["STILLHOUSE_EVAL"]))
         sources["eval"] = env["STILLHOUSE_EVAL"]
     launch = env.get("STILLHOUSE_LAUNCH") or "subprocess"
     if launch not in get_args(LaunchMode):

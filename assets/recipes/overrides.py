@@ -11,6 +11,8 @@ from ops.annotate.config import AnnotateConfig
 from ops.clean.config import LanguageModel, LlmCleaner, Sampling
 from ops.crawl_manifest.config import CommonCrawl, WarcFiles
 from ops.errors import InputError
+from ops.eval_tasks.config import TaskSpec
+from ops.eval_tasks.documents import format_of
 from ops.quality.config import AnnotatedLabels, QualityConfig
 from ops.store.files import sha256_of
 from ops.tokenizer.config import FromCheckpoint, TokenizerConfig
@@ -43,6 +45,30 @@ def use_common_crawl(recipe: Recipe, crawls: tuple[str, ...], *, urls: Path | No
     if len(listed) > INLINE_URLS:
         return replace(recipe, source=CommonCrawl(url_list_sha256=sha256_of(urls), domains=domains), crawls=crawls)
     return replace(recipe, source=CommonCrawl(urls=listed, domains=domains), crawls=crawls)
+
+
+def use_eval_files(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with each `.jsonl` or `.jsonl.gz` file below a folder as a task, instead of those of the package.
+
+    Raises:
+        InputError: when there is none, or a first line cannot be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"STILLHOUSE_EVAL: {folder}: no such folder")
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*.jsonl*") if path.is_file()}
+    tasks = tuple(
+        TaskSpec(
+            name=name.removesuffix(".gz").removesuffix(".jsonl").replace("/", "_"),
+            path=name,
+            source="files",
+            format=format_of(path),
+        )
+        for name, path in sorted(files.items())
+        if name.endswith((".jsonl", ".jsonl.gz"))
+    )
+    if not tasks:
+        raise InputError(f"STILLHOUSE_EVAL: {folder}: no .jsonl or .jsonl.gz file below it")
+    return replace(recipe, eval_tasks=replace(recipe.eval_tasks, tasks=tasks))
 
 
 def use_llm(recipe: Recipe, place: str, model: str, mode: str, engine: str = "transformers") -> Recipe:

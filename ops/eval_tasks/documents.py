@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -107,7 +107,9 @@ def read_questions(path: Path) -> Iterator[Document]:
     """
     for index, (where, row) in enumerate(_json_lines(path)):
         if not isinstance(row.get("question"), str) or not row["question"].strip():
-            raise InputError(f"{where}: 'question' is missing")
+            raise InputError(
+                f"{where}: 'question' is missing; a row has 'question' and 'answer', or 'choices' and 'gold'"
+            )
         choices, gold = (row["choices"], row.get("gold")) if "choices" in row else ([row.get("answer")], 0)
         yield _from_question(where, index, row["question"], choices, gold)
 
@@ -134,6 +136,16 @@ READERS: Mapping[str, Callable[[Path], Iterator[Document]]] = {
     "questions": read_questions,
     "mmlu": read_mmlu,
 }
+
+
+def format_of(path: Path) -> Literal["requests", "questions"]:
+    """The format of a file of JSON lines, by its first line.
+
+    Raises:
+        InputError: when that cannot be read.
+    """
+    _, row = next(_json_lines(path), (None, {}))
+    return "requests" if "request" in row else "questions"
 
 
 def _from_question(where: str, index: int, question: str, choices: Any, gold: Any) -> Document:

@@ -1,5 +1,8 @@
 """Settings: every variable is used or refused by name; recipes keep what was published."""
 
+import gzip
+import json
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from assets import settings as settings_module
+from assets.definitions import build_definitions
 from assets.graph import build_graph
 from assets.plan import main as plan_main
 from assets.plan import plan
@@ -19,6 +23,7 @@ from model.presets import NEMOTRON_H_4B, NEMOTRON_H_8B, NEMOTRON_NANO_9B_V2, NEM
 from ops.adopt.config import AdoptConfig
 from ops.crawl_manifest.config import CommonCrawl, WarcFiles
 from ops.errors import InputError
+from ops.eval_tasks import run as eval_tasks
 from ops.identity import decode, encode, fingerprint
 from ops.launch import ROOT
 from ops.quality.config import QualityConfig
@@ -48,6 +53,7 @@ def test_defaults() -> None:
         ({"STILLHOUSE_PARALLEL": "zero3"}, "STILLHOUSE_PARALLEL: 'zero3' is not one of ['ddp', 'fsdp']"),
         ({"STILLHOUSE_PROCESSES": "0"}, "STILLHOUSE_PROCESSES: '0' is not a positive number"),
         ({"STILLHOUSE_PINS": "teacher"}, "STILLHOUSE_PINS: 'teacher' is not asset=version"),
+        ({"STILLHOUSE_EVAL": "/none"}, "STILLHOUSE_EVAL: /none: no such folder"),
     ],
 )
 def test_what_cannot_be_used_is_named(env: dict[str, str], message: str) -> None:
@@ -77,6 +83,43 @@ def test_own_input(tmp_path: Path) -> None:
     assert isinstance(teacher.recipe.tokenizer.source, FromCheckpoint)
     assert teacher.execution("teacher").source == "/models/mine"
     assert load_settings({"STILLHOUSE_PINS": "a=1, b=2"}).pins == {"a": "1", "b": "2"}
+
+
+def test_evaluation_files(tmp_path: Path) -> None:
+    (tmp_path / "arc").mkdir()
+    request = {"context": "Question: 1 + 1?\nAnswer:", "continuation": " 2"}
+    row = {"doc_id": 0, "idx": 0, "doc": {"question": "1 + 1?"}, "request": request}
+    (tmp_path / "arc" / "easy.jsonl.gz").write_bytes(gzip.compress(json.dumps(row).encode()))
+    (tmp_path / "own.jsonl").write_text('{"question": "2 + 2?", "answer": "4"}\n')
+    (tmp_path / "notes.txt").write_text("no task")
+    settings = load_settings({"STILLHOUSE_EVAL": str(tmp_path)})
+    tasks = settings.recipe.eval_tasks
+    assert [(task.name, task.path, task.format) for task in tasks.tasks] == [
+        ("arc_easy", "arc/easy.jsonl.gz", "requests"),
+        ("own", "own.jsonl", "questions"),
+    ]
+    out = tmp_path / "out"
+    out.mkdir()
+    assert eval_tasks.run(tasks, {}, out, settings.execution("eval")).counts["documents_evaluated"] == 2
+    for path in tmp_path.rglob("*.jsonl*"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"no \.jsonl or \.jsonl\.gz file below it"):
+        load_settings({"STILLHOUSE_EVAL": str(tmp_path)})
+
+
+def test_a_pin_of_no_asset_is_refused() -> None:
+    with pytest.raises(InputError, match="recipe 'demo' has no asset 'tokenzer'"):
+        build_definitions(load_settings({"STILLHOUSE_PINS": "tokenzer=adopted-1"}))
+
+
+def test_the_demo_says_in_one_line_what_is_wrong() -> None:
+    command = [sys.executable, "-m", "assets.demo"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"STILLHOUSE_RECIPE": "demmo"}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: STILLHOUSE_RECIPE: no recipe 'demmo'; there are")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_language_model_that_cleans() -> None:
