@@ -1,6 +1,7 @@
 """A distillation step beside what it is made of: the teacher's forward pass and a training step of the student."""
 
 import dataclasses
+import os
 
 import torch
 
@@ -15,10 +16,11 @@ from ops.train.config import TrainConfig
 from tests.benchmarks.timing import best_of, show
 
 BATCH, LENGTH, TOP_K = 8, 256, 64
+THREADS = int(os.environ.get("BENCH_THREADS", "2"))
 
 
 def bench_distillation_step() -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(THREADS)
     recipe = demo()
     assert isinstance(recipe.teacher, TrainConfig)
     teacher = HybridLM.create(recipe.teacher.model, seed=0).requires_grad_(False)
@@ -67,7 +69,7 @@ def bench_distillation_step() -> None:
     cached = DistillConfig(loss=bucket, teacher="cached")
     contenders["top_k_kl, bucket, cached"] = lambda: step(cached, **kept)
     seconds = best_of(contenders)
-    show("distillation step of the demo's width student, 2 threads", seconds, BATCH * LENGTH, "tokens")
+    show(f"distillation step of the demo's width student, {THREADS} threads", seconds, BATCH * LENGTH, "tokens")
     for name in [*configs, "top_k_kl, bucket, cached"]:
         ratio = seconds[name] / seconds["teacher forward + student step"]
         print(f"  {name:<34}{ratio:>10.2f}x of teacher forward + student step")
