@@ -143,6 +143,8 @@ def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
             error = data.error
             if error and error.cls_name == "DagsterExecutionInterruptedError":
                 return [f"{event.step_key}: stopped"]
+            if error and error.cls_name == "DagsterAssetCheckFailedError":
+                continue  # told by the checks below
             text = failure.description if failure and failure.description else error and error.to_string()
             lines.append(f"{event.step_key}: {text}")
     for evaluation in result.get_asset_check_evaluations():

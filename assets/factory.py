@@ -24,6 +24,7 @@ def make_asset(node: Node, graph: Mapping[str, Node], settings: Settings) -> dg.
     """The Dagster asset of a node: it declares, calls the stage through the store, and reports."""
     recipe = settings.recipe
     pinned = settings.pins.get(node.asset)
+    checks = () if pinned else node.checks  # what was made elsewhere has none of ours
     parents = dict.fromkeys(parent for names in node.deps.values() for parent in names)
 
     @dg.asset(
@@ -34,7 +35,7 @@ def make_asset(node: Node, graph: Mapping[str, Node], settings: Settings) -> dg.
         partitions_def=partitions_of(node, recipe),
         backfill_policy=None if node.scope == "whole" else dg.BackfillPolicy.single_run(),
         deps=[dg.AssetDep(parent, partition_mapping=mapping(node, graph[parent])) for parent in parents],
-        check_specs=[dg.AssetCheckSpec(name, asset=node.asset, blocking=True) for name in node.checks],
+        check_specs=[dg.AssetCheckSpec(name, asset=node.asset, blocking=True) for name in checks],
         kinds=set(node.kinds),
         owners=[OWNER],
         tags={"stage": node.stage.name},
@@ -57,7 +58,7 @@ def make_asset(node: Node, graph: Mapping[str, Node], settings: Settings) -> dg.
             outcomes = _materialize(node, keys, graph, settings, context, store, launcher)
         except StillhouseError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
-        return _report(node, keys, outcomes, context, store)
+        return _report(node, keys, outcomes, checks, context, store)
 
     return materialize
 
@@ -111,6 +112,7 @@ def _report(
     node: Node,
     keys: Sequence[str | None],
     outcomes: Sequence[Outcome],
+    checks: Sequence[str],
     context: dg.AssetExecutionContext,
     store: StoreResource,
 ) -> dg.MaterializeResult:
@@ -129,7 +131,7 @@ def _report(
     return dg.MaterializeResult(
         metadata=shown,
         data_version=dg.DataVersion(_data_version(records)),
-        check_results=[_check(name, records) for name in node.checks],
+        check_results=[_check(name, records) for name in checks],
     )
 
 

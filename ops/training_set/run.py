@@ -95,7 +95,7 @@ def run(config: TrainingSetConfig, inputs: Inputs, out: Path, execution: Executi
             Check(
                 name="validation_not_empty",
                 passed=tokens["validation"] > 0,
-                description="validation has tokens",
+                description="validation has tokens; of few documents a larger `validation_fraction` holds some out",
                 metadata=tokens,
             ),
             Check(

@@ -15,12 +15,14 @@ from dagster._core.test_utils import create_run_for_test
 
 from assets.definitions import build_definitions, defs
 from assets.demo import evidence_layers
+from assets.factory import make_asset
 from assets.graph import build_graph
 from assets.jobs import EXPERIMENTS, INGEST, make_layers
 from assets.node import Node
 from assets.partitions import partitions_of
 from assets.recipes import RECIPES
 from assets.resolve import Resolver, partition_keys
+from assets.resources import LauncherResource, StoreResource
 from assets.schedules import make_schedules, next_run
 from assets.settings import Settings
 from ops.errors import InputError
@@ -28,6 +30,7 @@ from ops.evidence.config import CLAIMS
 from ops.launch import ROOT
 from ops.stage import Execution
 from ops.store import Store
+from ops.store.adopt import adopt
 from tests.assets.tiny import tiny_settings
 
 GROUPS = ["crawl", "corpus", "tokens", "pretrain", "compress", "evaluate", "export", "evidence"]
@@ -124,6 +127,22 @@ def test_parents_by_scope(graph: Mapping[str, Node], tmp_path: Path) -> None:
     assert resolver.parent_keys(graph["documents"], "pages", "B|01") == ["B|01"]
     assert resolver.parent_keys(graph["tokenizer"], "corpus", None) == every
     assert resolver.parent_keys(graph["family_report"], "crawl_manifest", None) == ["A", "B"]
+
+
+def test_what_was_made_elsewhere_is_taken_instead_of_the_recipes(
+    graph: Mapping[str, Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STILLHOUSE_STORE", str(tmp_path / "store"))
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "tokenizer.json").write_text("{}")
+    adopted = adopt(Store(str(tmp_path / "store")), "tokenizer", tmp_path / "made")
+    settings = replace(tiny_settings(), pins={"tokenizer": adopted.version})
+    resources = {"store": StoreResource(), "launcher": LauncherResource()}
+    result = dg.materialize([make_asset(graph["tokenizer"], graph, settings)], resources=resources)
+    (event,) = result.asset_materializations_for_node("tokenizer")
+    assert event.metadata["version"].value == adopted.version
+    assert event.tags is not None
+    assert event.tags["dagster/data_version"] == adopted.digest
 
 
 def test_schedules_are_shipped_stopped() -> None:
