@@ -44,7 +44,10 @@ def run(config: QualityConfig, inputs: Inputs, out: Path, execution: Execution) 
     counts: Counter[str] = Counter(labels=0, labelled=0, documents=0)
     rows = labelled(config, inputs, execution.source, counts)
     if len(rows) < LEAST_LABELS:
-        raise InputError(f"labels: {len(rows)} documents have one, at least {LEAST_LABELS} are needed")
+        raise InputError(
+            f"{execution.source or 'labels'}: {counts['labels']} labels, {len(rows)} of them with a text or the url or "
+            f"doc_id of a document in `cleaned`; at least {LEAST_LABELS} are needed"
+        )
     rows.sort()
     texts = [crop(text, config.max_chars) for _, text, _ in rows]
     scores = np.array([score for _, _, score in rows])
