@@ -64,4 +64,4 @@ def _squared_relu_cpu(x, consume):
 def _squared_relu_triton(x, consume):
     from kernels import relu2_triton
 
-    return relu2_triton.squared_relu(x)
+    return relu2_triton.squared_relu(x, consume)

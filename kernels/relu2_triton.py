@@ -13,17 +13,19 @@ BLOCK = 2048
 
 @kernel
 def _relu2(x_ptr, grad_ptr, y_ptr, count, GRADIENT: tl.constexpr, WORK: tl.constexpr, BLOCK: tl.constexpr):
+    """max(x, 0)^2; with GRADIENT 2 sqrt(x) grad, where x is such a square."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
     x = tl.load(x_ptr + at, mask=inside, other=0.0).to(WORK)
-    positive = tl.where(x <= 0, 0.0, x)  # NaN stays
-    other = 2 * tl.load(grad_ptr + at, mask=inside, other=0.0).to(WORK) if GRADIENT else positive
-    y = positive * other
+    if GRADIENT:
+        y = 2 * tl.sqrt(x) * tl.load(grad_ptr + at, mask=inside, other=0.0).to(WORK)
+    else:
+        positive = tl.where(x <= 0, 0.0, x)  # NaN stays
+        y = positive * positive
     tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=inside)
 
 
-def _run(x: Tensor, grad: Tensor | None) -> Tensor:
-    y = torch.empty_like(x)
+def _run(x: Tensor, grad: Tensor | None, y: Tensor) -> Tensor:
     if x.numel():
         with on(x):
             _relu2[(blocks(x.numel(), BLOCK),)](
@@ -33,20 +35,28 @@ def _run(x: Tensor, grad: Tensor | None) -> Tensor:
 
 
 class _SquaredReLU(Function):
+    """Keeps its result alone, of which the backward pass takes the root."""
+
     @staticmethod
-    def forward(ctx, x):
-        x = x.contiguous()
-        ctx.save_for_backward(x)
-        return _run(x, None)
+    def forward(ctx, x, consume):
+        if consume and x.is_contiguous():
+            ctx.mark_dirty(x)
+            y = _run(x, None, x)
+        else:
+            x = x.contiguous()
+            y = _run(x, None, torch.empty_like(x))
+        ctx.save_for_backward(y)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):  # pyright: ignore[reportIncompatibleMethodOverride]
-        (x,) = ctx.saved_tensors
-        return _run(x, grad.contiguous())
+        (y,) = ctx.saved_tensors
+        grad = grad.contiguous()
+        return _run(y, grad, torch.empty_like(grad)), None
 
 
 @untraced
-def squared_relu(x: Tensor) -> Tensor:
+def squared_relu(x: Tensor, consume: bool = False) -> Tensor:
     """As kernels.relu2.squared_relu."""
-    return _SquaredReLU.apply(x)
+    return _SquaredReLU.apply(x, consume)

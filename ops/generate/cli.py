@@ -31,7 +31,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", type=Path, help="directory of a checkpoint, or an artefact of the store")
+    parser.add_argument(
+        "checkpoint", type=Path, help="directory of a checkpoint: of an artefact in the store, or your own"
+    )
     parser.add_argument("--prompt", action="append", metavar="TEXT", help="a text to continue; may be given repeatedly")
     parser.add_argument("--prompt-file", type=Path, metavar="FILE", help="a file whose whole text is one more prompt")
     parser.add_argument("--num-samples", type=int, default=1, help="continuations of each prompt (default 1)")

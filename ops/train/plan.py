@@ -104,10 +104,10 @@ def _kept(letter: str, model: HybridConfig, *, half: bool) -> int:
         heads = 2 * model.num_attention_heads + 2 * model.num_key_value_heads
         products = d + heads * model.head_dim
     elif letter == "-":
-        products = d + 2 * model.intermediate_size
+        products = d + model.intermediate_size
     else:
         chosen = model.num_experts_per_tok * (2 * model.expert_dim + 2 * model.moe_intermediate_size)
-        products = d + model.n_routed_experts + chosen + 2 * model.moe_shared_expert_intermediate_size
+        products = d + model.n_routed_experts + chosen + model.moe_shared_expert_intermediate_size
         products += model.moe_latent_size or 0
     norms = FLOAT32 * d * (2 if model.output_norm else 1)
     return norms + narrow * products
@@ -134,19 +134,20 @@ def describe(config: TrainConfig, *, processes: int) -> str:
 def render(config: RunConfig, model: HybridConfig, *, processes: int) -> list[str]:
     """Lines for people: memory of a process, for both ways to share a run and with and without checkpointing."""
     lines = [
-        f"{'memory of each of ' + str(processes):<26}{'state':>10}{'gathered':>10}{'activations':>13}{'in all':>10}"
+        f"{'memory of each of ' + str(processes):<26}{'state':>13}{'gathered':>13}{'activations':>13}{'in all':>13}"
     ]
     for parallel in ("ddp", "fsdp"):
         for checkpointing in (False, True):
             this = replace(config, activation_checkpointing=checkpointing)
             found = memory(this, model, parallel=parallel, processes=processes)
             cells = (found.state, found.gathered, found.activations + found.logits, found.total)
-            widths = (10, 10, 13, 10)
             name = f"{parallel}{', checkpointing' if checkpointing else ''}"
-            lines.append(f"{name:<26}" + "".join(f"{gb(c):>{w}}" for c, w in zip(cells, widths, strict=True)))
+            lines.append(f"{name:<26}" + "".join(f"{gb(cell):>13}" for cell in cells))
     return lines
 
 
 def gb(value: int) -> str:
-    """Gigabytes, or megabytes where they are few."""
+    """Gigabytes, or terabytes or megabytes where they are many or few."""
+    if value >= 1e12:
+        return f"{value / 1e12:.2f} TB"
     return f"{value / 1e9:.2f} GB" if value >= 1e8 else f"{value / 1e6:.2f} MB"
