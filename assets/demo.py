@@ -43,6 +43,7 @@ def _run(settings: Settings, instance: dg.DagsterInstance, process: Mapping[str,
     from assets.definitions import build_definitions  # it reads the settings: `main` has said what is wrong with them
 
     graph = build_graph(settings.recipe)
+    look_at_sources(graph, settings)
     definitions = build_definitions(settings)
     started = time.perf_counter()
     layers = make_layers(graph)
@@ -77,6 +78,17 @@ def _run(settings: Settings, instance: dg.DagsterInstance, process: Mapping[str,
         _show_family(settings)
         print(NEXT.format(seconds=seconds))
     return 0
+
+
+def look_at_sources(graph: Mapping[str, Node], settings: Settings) -> None:
+    """Look at what the settings name outside the store, before anything is made that a late refusal would waste.
+
+    Raises:
+        InputError: from the stage that would read it, when it is not there.
+    """
+    for node in graph.values():
+        if node.stage.observes and node.source in settings.sources:
+            node.stage.module().observe(node.config, settings.execution(node.source))
 
 
 def evidence_layers(graph: Mapping[str, Node], layers: list[Layer]) -> list[Layer]:

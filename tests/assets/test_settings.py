@@ -13,6 +13,7 @@ import pytest
 
 from assets import settings as settings_module
 from assets.definitions import build_definitions
+from assets.demo import look_at_sources
 from assets.graph import build_graph
 from assets.plan import main as plan_main
 from assets.plan import plan
@@ -121,6 +122,16 @@ def test_the_demo_says_in_one_line_what_is_wrong() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: STILLHOUSE_RECIPE: no recipe 'demmo'; there are")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [("WARCS", "no such file or folder"), ("TEACHER", "no such checkpoint"), ("LABELS", "no such file of labels")],
+)
+def test_what_is_not_there_is_said_before_anything_is_made(variable: str, message: str) -> None:
+    settings = load_settings({f"STILLHOUSE_{variable}": "/none"})
+    with pytest.raises(InputError, match=f"/none: {message}"):
+        look_at_sources(build_graph(settings.recipe), settings)
 
 
 def test_a_language_model_that_cleans() -> None:
