@@ -134,16 +134,14 @@ def _cut_from(parent: str | None, recipe: Recipe) -> str:
     return recipe.parent if parent is None else f"student_{parent}"
 
 
-def _source(student: Student, recipe: Recipe) -> dict[str, tuple[str, ...]]:
-    """The sorted teacher, of which it is a prefix; or a student, which has an order of its own and is sorted as it is
-    cut."""
+def _cut(student: Student, recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """What a student is cut from: the sorted teacher, of which it is a prefix, or another student, which has an order
+    of its own and is sorted as it is cut; by which scores, and with which tokenizer."""
     if student.parent is None:
-        return {"sorted_teacher": ("sorted_teacher",)}
-    return {"teacher": (_cut_from(student.parent, recipe),)}
-
-
-def _importance_of(student: Student) -> str:
-    return "importance" if student.parent is None else f"importance_{student.parent}"
+        source, importance = {"sorted_teacher": ("sorted_teacher",)}, "importance"
+    else:
+        source, importance = {"teacher": (_cut_from(student.parent, recipe),)}, f"importance_{student.parent}"
+    return {**source, "importance": (importance,), "tokenizer": ("tokenizer",)}
 
 
 def _search_node(student: Student, recipe: Recipe) -> Node:
@@ -152,13 +150,7 @@ def _search_node(student: Student, recipe: Recipe) -> Node:
         group="compress",
         stage=SEARCH,
         config=student.search,
-        deps={
-            **_source(student, recipe),
-            "distillation_teacher": (distillation_teacher(recipe),),
-            "importance": (_importance_of(student),),
-            "tokenizer": ("tokenizer",),
-            **DATA,
-        },
+        deps={**_cut(student, recipe), "distillation_teacher": (distillation_teacher(recipe),), **DATA},
         checks=("within_budget", "costs_hold", "ranking_stable"),
         description=f"Which network to cut, under a budget: {student.description}.",
         kinds=("pytorch",),
@@ -174,12 +166,7 @@ def _pruned_node(student: Student, recipe: Recipe) -> Node:
         group="compress",
         stage=PRUNE,
         config=student.prune,
-        deps={
-            **_source(student, recipe),
-            "importance": (_importance_of(student),),
-            "tokenizer": ("tokenizer",),
-            **searched,
-        },
+        deps={**_cut(student, recipe), **searched},
         checks=("parameter_count", "reloads", "smaller"),
         description=f"{'The teacher' if student.parent is None else student.parent} sorted by importance and sliced: "
         f"{student.description}.",
