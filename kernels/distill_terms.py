@@ -23,7 +23,7 @@ NO_MASS = -1e4
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """Which loss, see the table above."""
+    """Which loss, see the table in kernels.distill_loss."""
 
     kind: Kind = "forward_kl"
     temperature: float = 1.0
