@@ -168,10 +168,7 @@ def losses_of(rows: list[dict]) -> dict[int, float]:
 
 
 def test_tensorboard_reads_what_it_was_shown(tmp_path):
-    pytest.importorskip("tensorboard", reason="the extra `watch` is not installed")
-    from tensorboard.backend.event_processing.event_accumulator import (  # pyright: ignore[reportMissingImports]
-        EventAccumulator,
-    )
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     rows = perform(tmp_path / "out", watchers=open_watchers(("tensorboard",), tmp_path / "out", {}))
     events = EventAccumulator(str(tmp_path / "out.tensorboard")).Reload()
