@@ -24,8 +24,6 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import cosine_similarity, cross_entropy, log_softmax
 
 from kernels import native
@@ -34,16 +32,16 @@ from kernels.distill_chunks import cross_entropy as chunk_cross_entropy
 from kernels.distill_chunks import divergence as chunk_divergence
 from kernels.distill_loss_cpu import Distillation, Kept, distillation_loss
 from kernels.distill_terms import KINDS, NO_MASS, TAILS, DenseTeacher, Loss, Teacher, TopK, most_likely
-from kernels.linear_loss import (
-    _Accumulator,
-    _check_projection,
-    _chunks,
-    _default_chunk,
-    _logits,
-    _scaled_gradients,
-    _uncapped,
-)
 from kernels.linear_loss_cpu import Projection
+from kernels.loss_chunks import (
+    ChunkedLoss,
+    ProjectionGradients,
+    check_projection,
+    chunks,
+    default_chunk_size,
+    projected_logits,
+    uncapped_gradient,
+)
 
 DISTILLATION: Operation[Callable[..., tuple[Tensor, Tensor]]] = Operation("linear_distillation")
 
@@ -65,7 +63,7 @@ def linear_distillation(
     A `TopK` teacher serves `top_k_kl` at temperature 1 alone. Raises ValueError where shapes do not fit, a target lies
     outside the vocabulary, or the loss makes no sense.
     """
-    _check_projection("hidden_TD", hidden_TD, weight_VD)
+    check_projection("hidden_TD", hidden_TD, weight_VD)
     _check(hidden_TD, weight_VD, teacher, target_T, loss)
     counted_T = target_T != ignore_index
     outside = counted_T & ((target_T < 0) | (target_T >= weight_VD.shape[0]))
@@ -73,7 +71,7 @@ def linear_distillation(
         raise ValueError(f"target_T holds {int(target_T[outside][0])}, outside the vocabulary of {weight_VD.shape[0]}")
     theirs = (teacher.hidden_TE.dtype, teacher.weight_VE.dtype) if isinstance(teacher, DenseTeacher) else ()
     function = DISTILLATION.select(backend, hidden_TD.device, hidden_TD.dtype, weight_VD.dtype, *theirs)
-    size = chunk_size or _default_chunk(weight_VD)
+    size = chunk_size or default_chunk_size(weight_VD)
     return function(hidden_TD, weight_VD, teacher, target_T.masked_fill(~counted_T, -1), loss, size)
 
 
@@ -92,7 +90,7 @@ def _check(hidden_TD: Tensor, weight_VD: Tensor, teacher: Teacher, target_T: Ten
         if set(found) != {tokens}:
             raise ValueError(f"teacher has {found} tokens, student {tokens}")
         return
-    _check_projection("teacher hidden_TE", teacher.hidden_TE, teacher.weight_VE)
+    check_projection("teacher hidden_TE", teacher.hidden_TE, teacher.weight_VE)
     if teacher.hidden_TE.shape[0] != tokens:
         raise ValueError(f"teacher has {teacher.hidden_TE.shape[0]} tokens, student {tokens}")
     if teacher.weight_VE.shape[0] != vocabulary:
@@ -107,9 +105,11 @@ def linear_most_likely(
 ) -> TopK:
     """The k most likely tokens of softmax(hidden @ weight^T) for each token, logits of a chunk at a time, capped as in
     `linear_cross_entropy`."""
-    _check_projection("hidden_TD", hidden_TD, weight_VD)
-    size = chunk_size or _default_chunk(weight_VD)
-    parts = [most_likely(_logits(hidden_TD[part], weight_VD, cap), k) for part in _chunks(hidden_TD.shape[0], size)]
+    check_projection("hidden_TD", hidden_TD, weight_VD)
+    size = chunk_size or default_chunk_size(weight_VD)
+    parts = [
+        most_likely(projected_logits(hidden_TD[part], weight_VD, cap), k) for part in chunks(hidden_TD.shape[0], size)
+    ]
     ids_TK, log_probs_TK, log_tail_T = (
         torch.cat(found)
         for found in zip(*((part.ids_TK, part.log_probs_TK, part.log_tail_T) for part in parts), strict=True)
@@ -148,7 +148,7 @@ def _reference(z_TV: Tensor, teacher: Tensor | TopK, loss: Loss) -> Tensor:
 
 @DISTILLATION.register("ref")
 def _distillation_ref(hidden_TD, weight_VD, teacher, target_T, loss, size):
-    z_TV = _logits(hidden_TD, weight_VD, loss.cap)
+    z_TV = projected_logits(hidden_TD, weight_VD, loss.cap)
     with torch.no_grad():
         seen = teacher.of(slice(None))
     divergence = _reference(z_TV, seen, loss)[target_T >= 0].sum()
@@ -156,15 +156,14 @@ def _distillation_ref(hidden_TD, weight_VD, teacher, target_T, loss, size):
     return divergence + loss.ce_weight * entropy, divergence.detach()
 
 
-class _Chunked(Function):
+class _Chunked(ChunkedLoss):
     @staticmethod
     def forward(ctx, hidden_TD, weight_VD, teacher, target_T, loss, size):
-        wanted = ctx.needs_input_grad[:2]
-        gradients = _Accumulator(hidden_TD, weight_VD, wanted)
+        gradients = ProjectionGradients(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
         dtype = torch.promote_types(hidden_TD.dtype, torch.float32)
         total, divergence = (torch.zeros((), dtype=dtype, device=hidden_TD.device) for _ in range(2))
-        for part in _chunks(hidden_TD.shape[0], size):
-            z_CV, counted_C = _logits(hidden_TD[part], weight_VD, loss.cap), target_T[part] >= 0
+        for part in chunks(hidden_TD.shape[0], size):
+            z_CV, counted_C = projected_logits(hidden_TD[part], weight_VD, loss.cap), target_T[part] >= 0
             capped_CV = z_CV.clone() if loss.cap is not None else None
             entropy = chunk_cross_entropy(z_CV, target_T[part]) if loss.ce_weight else None
             losses_C, grad_CV = chunk_divergence(z_CV, teacher.of(part), loss)
@@ -172,19 +171,13 @@ class _Chunked(Function):
             if entropy is not None:
                 total += loss.ce_weight * entropy[0][counted_C].sum()
                 grad_CV.add_(entropy[1], alpha=loss.ce_weight)
-            if any(wanted):
+            if gradients.wanted:
                 grad_CV = grad_CV.masked_fill_(~counted_C[:, None], 0.0)
-                gradients.add(part, _uncapped(grad_CV, capped_CV, loss.cap))
-        ctx.save_for_backward(gradients.grad_hidden_TD, gradients.grad_weight_VD)
-        ctx.weight_dtype = weight_VD.dtype
+                gradients.add(part, uncapped_gradient(grad_CV, capped_CV, loss.cap))
+        gradients.keep(ctx)
         total += divergence
         ctx.mark_non_differentiable(divergence)
         return total, divergence
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_total, _):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return *_scaled_gradients(ctx, grad_total), None, None, None, None
 
 
 @DISTILLATION.register("torch")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from kernels.linear_loss import _logits
+from kernels.loss_chunks import projected_logits
 
 Kind = Literal["forward_kl", "reverse_kl", "mse", "cosine", "top_k_kl"]
 Tail = Literal["renormalise", "bucket"]
@@ -45,7 +45,7 @@ class DenseTeacher:
 
     def of(self, part: slice) -> Tensor:
         """Logits of a chunk."""
-        return _logits(self.hidden_TE[part], self.weight_VE, self.cap)
+        return projected_logits(self.hidden_TE[part], self.weight_VE, self.cap)
 
 
 @dataclass(frozen=True, kw_only=True)

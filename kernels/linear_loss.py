@@ -8,25 +8,27 @@ weights are summed in at least float32.
 Shape suffixes: T tokens, D hidden width, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
-from torch.nn.functional import cross_entropy, kl_div, linear, log_softmax
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from kernels import native, triton_support
 from kernels.dispatch import Operation
 from kernels.linear_loss_cpu import Loss, Projection, linear_loss
-from kernels.softcap import softcap, softcap_gradient_
+from kernels.loss_chunks import (
+    ChunkedLoss,
+    ProjectionGradients,
+    check_projection,
+    chunks,
+    default_chunk_size,
+    projected_logits,
+    uncapped_gradient,
+)
 
 CROSS_ENTROPY: Operation[Callable[..., Tensor]] = Operation("linear_cross_entropy")
 KL: Operation[Callable[..., Tensor]] = Operation("linear_kl")
-
-# Logits held at once: 4 MiB of float32 on a CPU, where that is fastest (it fits the caches), 256 MiB elsewhere.
-CHUNK_LOGITS_CPU = 2**20
-CHUNK_LOGITS = 2**26
 
 
 def linear_cross_entropy(
@@ -46,7 +48,7 @@ def linear_cross_entropy(
     (tokens) changes memory and rounding alone.
     Raises ValueError where shapes do not fit or a target lies outside the vocabulary.
     """
-    _check_projection("hidden_TD", hidden_TD, weight_VD)
+    check_projection("hidden_TD", hidden_TD, weight_VD)
     if target_T.shape != hidden_TD.shape[:1]:
         raise ValueError(f"target_T has shape {tuple(target_T.shape)} for {hidden_TD.shape[0]} tokens")
     counted_T = target_T != ignore_index
@@ -55,7 +57,7 @@ def linear_cross_entropy(
         bad = int(target_T[outside][0])
         raise ValueError(f"target_T holds {bad}, outside the vocabulary of {weight_VD.shape[0]}")
     target_T = target_T.masked_fill(~counted_T, -1)
-    size = chunk_size or _default_chunk(weight_VD)
+    size = chunk_size or default_chunk_size(weight_VD)
     function = CROSS_ENTROPY.select(backend, hidden_TD.device, hidden_TD.dtype, weight_VD.dtype)
     total = function(hidden_TD, weight_VD, target_T, size, cap)
     return total, counted_T.sum()
@@ -81,8 +83,8 @@ def linear_kl(
     before the temperature divides them. No factor temperature^2 is applied. Differentiable once in the student's
     hidden and weight; the teacher gets no gradient. Raises ValueError where shapes do not fit.
     """
-    _check_projection("hidden_TD", hidden_TD, weight_VD)
-    _check_projection("teacher_hidden_TD", teacher_hidden_TD, teacher_weight_VD)
+    check_projection("hidden_TD", hidden_TD, weight_VD)
+    check_projection("teacher_hidden_TD", teacher_hidden_TD, teacher_weight_VD)
     if teacher_hidden_TD.shape[0] != hidden_TD.shape[0]:
         raise ValueError(f"teacher has {teacher_hidden_TD.shape[0]} tokens, student {hidden_TD.shape[0]}")
     if teacher_weight_VD.shape[0] != weight_VD.shape[0]:
@@ -93,7 +95,7 @@ def linear_kl(
         mask_T = torch.ones(hidden_TD.shape[0], dtype=torch.bool, device=hidden_TD.device)
     if mask_T.shape != hidden_TD.shape[:1] or mask_T.dtype != torch.bool:
         raise ValueError(f"mask_T must be boolean of shape ({hidden_TD.shape[0]},)")
-    size = chunk_size or _default_chunk(weight_VD)
+    size = chunk_size or default_chunk_size(weight_VD)
     tensors = hidden_TD, weight_VD, teacher_hidden_TD.detach(), teacher_weight_VD.detach()
     function = KL.select(backend, hidden_TD.device, *(tensor.dtype for tensor in tensors))
     total = function(*tensors, temperature, mask_T, size, (cap, teacher_cap))
@@ -114,139 +116,68 @@ def linear_token_losses(
 
     Raises ValueError where shapes do not fit; every target must lie in the vocabulary.
     """
-    _check_projection("hidden_TD", hidden_TD, weight_VD)
+    check_projection("hidden_TD", hidden_TD, weight_VD)
     if target_T.shape != hidden_TD.shape[:1]:
         raise ValueError(f"target_T has shape {tuple(target_T.shape)} for {hidden_TD.shape[0]} tokens")
-    size = chunk_size or _default_chunk(weight_VD)
+    size = chunk_size or default_chunk_size(weight_VD)
     losses = [
-        cross_entropy(_logits(hidden_TD[part], weight_VD, cap), target_T[part], reduction="none")
-        for part in _chunks(hidden_TD.shape[0], size)
+        cross_entropy(projected_logits(hidden_TD[part], weight_VD, cap), target_T[part], reduction="none")
+        for part in chunks(hidden_TD.shape[0], size)
     ]
     return torch.cat(losses) if losses else hidden_TD.new_zeros(0)
 
 
-def _check_projection(name: str, hidden_TD: Tensor, weight_VD: Tensor) -> None:
-    if hidden_TD.ndim != 2 or weight_VD.ndim != 2 or hidden_TD.shape[1] != weight_VD.shape[1]:
-        shapes = tuple(hidden_TD.shape), tuple(weight_VD.shape)
-        raise ValueError(f"{name} and its weight have shapes {shapes[0]} and {shapes[1]}: (T, D) and (V, D) expected")
-
-
-def _default_chunk(weight_VD: Tensor) -> int:
-    logits = CHUNK_LOGITS_CPU if weight_VD.device.type == "cpu" else CHUNK_LOGITS
-    return max(1, logits // weight_VD.shape[0])
-
-
-def _chunks(length: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, length)) for start in range(0, length, size))
-
-
-def _logits(hidden_TD: Tensor, weight_VD: Tensor, cap: float | None) -> Tensor:
-    """Logits in at least float32, from a product in the type of the inputs."""
-    logits_TV = linear(hidden_TD, weight_VD.to(hidden_TD.dtype))
-    return softcap(logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32)), cap)
-
-
 @CROSS_ENTROPY.register("ref")
 def _cross_entropy_ref(hidden_TD, weight_VD, target_T, size, cap):
-    return cross_entropy(_logits(hidden_TD, weight_VD, cap), target_T, ignore_index=-1, reduction="sum")
+    return cross_entropy(projected_logits(hidden_TD, weight_VD, cap), target_T, ignore_index=-1, reduction="sum")
 
 
 @KL.register("ref")
 def _kl_ref(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size, caps):
-    student_TV = log_softmax(_logits(hidden_TD, weight_VD, caps[0]) / temperature, dim=-1)
-    teacher_TV = log_softmax(_logits(teacher_hidden_TD, teacher_weight_VD, caps[1]) / temperature, dim=-1)
+    student_TV = log_softmax(projected_logits(hidden_TD, weight_VD, caps[0]) / temperature, dim=-1)
+    teacher_TV = log_softmax(projected_logits(teacher_hidden_TD, teacher_weight_VD, caps[1]) / temperature, dim=-1)
     return kl_div(student_TV[mask_T], teacher_TV[mask_T], reduction="sum", log_target=True)
 
 
-class _Accumulator:
-    """Gradients of hidden and weight, summed from the gradients of the chunks' logits."""
-
-    def __init__(self, hidden_TD: Tensor, weight_VD: Tensor, wanted: tuple[bool, bool]) -> None:
-        self.hidden_TD, self.weight_VD = hidden_TD, weight_VD
-        self.wanted = any(wanted)
-        work = torch.promote_types(weight_VD.dtype, torch.float32)
-        self.grad_hidden_TD = torch.zeros_like(hidden_TD) if wanted[0] else None
-        self.grad_weight_VD = torch.zeros_like(weight_VD, dtype=work) if wanted[1] else None
-
-    def add(self, part: slice, grad_logits_TV: Tensor) -> None:
-        grad_TV = grad_logits_TV.to(self.hidden_TD.dtype)
-        if self.grad_hidden_TD is not None:
-            self.grad_hidden_TD[part] = grad_TV @ self.weight_VD.to(grad_TV.dtype)
-        if self.grad_weight_VD is not None:
-            if self.grad_weight_VD.dtype == grad_TV.dtype:
-                self.grad_weight_VD.addmm_(grad_TV.T, self.hidden_TD[part])
-            else:
-                self.grad_weight_VD += grad_TV.T @ self.hidden_TD[part]
-
-    def keep(self, ctx) -> None:
-        """For the backward pass."""
-        ctx.save_for_backward(self.grad_hidden_TD, self.grad_weight_VD)
-        ctx.weight_dtype = self.weight_VD.dtype
-
-
-def _uncapped(grad_TV: Tensor, capped_TV: Tensor | None, cap: float | None) -> Tensor:
-    """The gradient of logits from that of capped ones, in place; `capped_TV` is overwritten."""
-    return grad_TV if cap is None or capped_TV is None else softcap_gradient_(grad_TV, capped_TV, cap)
-
-
-def _scaled_gradients(ctx, grad_total: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    grad_hidden_TD, grad_weight_VD = ctx.saved_tensors
-    if grad_hidden_TD is not None:
-        grad_hidden_TD = grad_hidden_TD * grad_total.to(grad_hidden_TD.dtype)
-    if grad_weight_VD is not None:
-        grad_weight_VD = (grad_weight_VD * grad_total).to(ctx.weight_dtype)
-    return grad_hidden_TD, grad_weight_VD
-
-
-class _ChunkedCrossEntropy(Function):
+class _ChunkedCrossEntropy(ChunkedLoss):
     @staticmethod
     def forward(ctx, hidden_TD, weight_VD, target_T, size, cap):
-        gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
+        gradients = ProjectionGradients(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
         total = torch.zeros((), dtype=torch.promote_types(hidden_TD.dtype, torch.float32), device=hidden_TD.device)
-        for part in _chunks(hidden_TD.shape[0], size):
+        for part in chunks(hidden_TD.shape[0], size):
             counted_T = target_T[part] >= 0
             target_T1 = target_T[part].clamp(min=0)[:, None]
-            logits_TV = _logits(hidden_TD[part], weight_VD, cap)
+            logits_TV = projected_logits(hidden_TD[part], weight_VD, cap)
             log_probs_TV = log_softmax(logits_TV, dim=-1)
             logits_TV = logits_TV if cap is not None else None
             total -= (log_probs_TV.gather(1, target_T1).squeeze(1) * counted_T).sum()
             if gradients.wanted:
                 grad_TV = log_probs_TV.exp_()
                 grad_TV.scatter_add_(1, target_T1, grad_TV.new_full(target_T1.shape, -1.0))
-                gradients.add(part, _uncapped(grad_TV.mul_(counted_T[:, None]), logits_TV, cap))
+                gradients.add(part, uncapped_gradient(grad_TV.mul_(counted_T[:, None]), logits_TV, cap))
         gradients.keep(ctx)
         return total
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_total):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return *_scaled_gradients(ctx, grad_total), None, None, None
 
-
-class _ChunkedKL(Function):
+class _ChunkedKL(ChunkedLoss):
     @staticmethod
     def forward(ctx, hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size, caps):
-        gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
+        gradients = ProjectionGradients(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
         total = torch.zeros((), dtype=torch.promote_types(hidden_TD.dtype, torch.float32), device=hidden_TD.device)
-        for part in _chunks(hidden_TD.shape[0], size):
+        for part in chunks(hidden_TD.shape[0], size):
             mask_T1 = mask_T[part, None]
-            student_TV = _logits(hidden_TD[part], weight_VD, caps[0])
+            student_TV = projected_logits(hidden_TD[part], weight_VD, caps[0])
             capped_TV = student_TV.clone() if caps[0] is not None else None
             student_TV = log_softmax(student_TV.div_(temperature), dim=-1)
-            teacher_TV = _logits(teacher_hidden_TD[part], teacher_weight_VD, caps[1])
+            teacher_TV = projected_logits(teacher_hidden_TD[part], teacher_weight_VD, caps[1])
             teacher_TV = log_softmax(teacher_TV.div_(temperature), dim=-1)
             probs_TV = teacher_TV.exp()
             total += (teacher_TV.sub_(student_TV).mul_(probs_TV).sum(-1) * mask_T[part]).sum()
             if gradients.wanted:
                 grad_TV = student_TV.exp_().sub_(probs_TV).mul_(mask_T1 / temperature)
-                gradients.add(part, _uncapped(grad_TV, capped_TV, caps[0]))
+                gradients.add(part, uncapped_gradient(grad_TV, capped_TV, caps[0]))
         gradients.keep(ctx)
         return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_total):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return *_scaled_gradients(ctx, grad_total), None, None, None, None, None, None
 
 
 @CROSS_ENTROPY.register("torch")

@@ -8,7 +8,7 @@ second time for the gradients: four products, and no logits in memory at all.
 Shape suffixes: T tokens (C of a chunk), D hidden width, V vocabulary (W of a tile).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from kernels import native
+from kernels.loss_chunks import chunks
 from kernels.softcap import softcap, softcap_gradient_
 
 NARROW_WIDTH = 128
@@ -115,16 +116,12 @@ def losses_and_gradients(loss: Loss, wanted: tuple[bool, bool]) -> tuple[Tensor,
     return losses_T.sum(), gradients
 
 
-def _parts(length: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, length)) for start in range(0, length, size))
-
-
 def by_chunks(
     student: Projection, chunk_size: int, gradients: Gradients, differentiate: Callable[[slice, Tensor], None]
 ) -> None:
     """Fill the gradients; `differentiate(tokens, logits_CV)` turns (capped) logits into their gradient in place."""
     hidden_TD, weight_VD, cap = student
-    for part in _parts(len(hidden_TD), chunk_size):
+    for part in chunks(len(hidden_TD), chunk_size):
         logits_CV = student.logits(part)
         capped_CV = logits_CV.clone() if gradients.wanted and cap is not None else None
         differentiate(part, logits_CV)
@@ -148,15 +145,15 @@ def _by_tiles(loss: Loss, losses_T: Tensor, gradients: Gradients) -> None:
         logits_CW = loss.student.logits(part, columns, views[0])
         return logits_CW, None if loss.teacher is None else loss.teacher.logits(part, columns, views[1])
 
-    for part in _parts(len(losses_T), TILE_TOKENS):
+    for part in chunks(len(losses_T), TILE_TOKENS):
         known = hidden_TD.new_zeros(part.stop - part.start, KNOWN)
         known[:, 0:4:2] = -torch.inf
         logits_CW = teacher_CW = hidden_TD.new_empty(0)
-        for columns in _parts(len(weight_VD), TILE_COLUMNS):
+        for columns in chunks(len(weight_VD), TILE_COLUMNS):
             logits_CW, teacher_CW = tile(part, columns)
             loss.call("softmax_collect", part, logits_CW, teacher_CW, first=columns.start, known=known)
         loss.call("softmax_finish", part, logits_CW, teacher_CW, losses=losses_T[part], known=known)
-        for columns in _parts(len(weight_VD), TILE_COLUMNS) if gradients.wanted else ():
+        for columns in chunks(len(weight_VD), TILE_COLUMNS) if gradients.wanted else ():
             logits_CW, teacher_CW = tile(part, columns)
             capped_CW = None if cap is None else logits_CW.clone()
             loss.call("softmax_differentiate", part, logits_CW, teacher_CW, first=columns.start, known=known)

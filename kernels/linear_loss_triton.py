@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import linear
 
-from kernels.linear_loss import _Accumulator, _ChunkedCrossEntropy, _ChunkedKL, _chunks
+from kernels.loss_chunks import ChunkedLoss, ProjectionGradients, chunks
 from kernels.triton_support import kernel, on, padded, triton_type, untraced, work_dtype
 
 MOST_BLOCK = 4096
@@ -80,12 +80,12 @@ def _options(logits_TV: Tensor, *, gradient: bool) -> dict[str, object]:
     return {"GRADIENT": gradient, "WORK": work, "BLOCK": block, "num_warps": 8 if block >= 2048 else 4}
 
 
-class _CrossEntropy(_ChunkedCrossEntropy):
+class _CrossEntropy(ChunkedLoss):
     @staticmethod
     def forward(ctx, hidden_TD, weight_VD, target_T, size):  # pyright: ignore[reportIncompatibleMethodOverride]
-        gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
+        gradients = ProjectionGradients(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
         total = torch.zeros((), dtype=work_dtype(hidden_TD), device=hidden_TD.device)
-        for part in _chunks(hidden_TD.shape[0], size):
+        for part in chunks(hidden_TD.shape[0], size):
             logits_TV = linear(hidden_TD[part], weight_VD.to(hidden_TD.dtype))
             losses_T = logits_TV.new_empty(logits_TV.shape[0], dtype=total.dtype)
             with on(logits_TV):
@@ -100,14 +100,14 @@ class _CrossEntropy(_ChunkedCrossEntropy):
         return total
 
 
-class _KL(_ChunkedKL):
+class _KL(ChunkedLoss):
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx, hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size
     ):
-        gradients = _Accumulator(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
+        gradients = ProjectionGradients(hidden_TD, weight_VD, ctx.needs_input_grad[:2])
         total = torch.zeros((), dtype=work_dtype(hidden_TD), device=hidden_TD.device)
-        for part in _chunks(hidden_TD.shape[0], size):
+        for part in chunks(hidden_TD.shape[0], size):
             logits_TV = linear(hidden_TD[part], weight_VD.to(hidden_TD.dtype))
             teacher_TV = linear(teacher_hidden_TD[part], teacher_weight_VD.to(teacher_hidden_TD.dtype))
             losses_T = logits_TV.new_empty(logits_TV.shape[0], dtype=total.dtype)

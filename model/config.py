@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-ATTENTION_NORMS = ("none", "qk", "qkv")
+from model.config_checks import check_config
+
 OWN_OPTIONS: dict[str, Any] = {
     "attention_norm": "none",
     "output_norm": False,
@@ -17,8 +18,6 @@ OWN_OPTIONS: dict[str, Any] = {
     "final_logit_softcapping": None,
 }
 """Options that `nemotron_h` cannot describe, and the values that leave them off."""
-
-LAYER_KINDS = {"M": "Mamba-2", "-": "feed-forward", "*": "attention", "E": "mixture of experts"}
 
 
 def width_scaled_std(d_model: int) -> float:
@@ -106,85 +105,7 @@ class HybridConfig:
     """The layers of such a block."""
 
     def __post_init__(self) -> None:
-        self._check_pattern("pattern")
-        sizes = (
-            "vocab_size d_model intermediate_size num_attention_heads num_key_value_heads head_dim "
-            "mamba_num_heads mamba_head_dim ssm_state_size n_groups conv_kernel chunk_size max_position_embeddings"
-        )
-        for name in sizes.split():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}")
-        if self.conv_kernel < 2:
-            raise ValueError(f"conv_kernel must be at least 2, got {self.conv_kernel}")
-        for name in ("layer_norm_epsilon", "initializer_range"):
-            value = getattr(self, name)
-            if not isinstance(value, float) or not 0 < value < 1:
-                raise ValueError(f"{name} must be a float between 0 and 1, got {value!r}")
-        if not isinstance(self.tie_word_embeddings, bool):
-            raise ValueError(f"tie_word_embeddings must be true or false, got {self.tie_word_embeddings!r}")
-        for name, divisor in (("num_attention_heads", "num_key_value_heads"), ("mamba_num_heads", "n_groups")):
-            if getattr(self, name) % getattr(self, divisor):
-                raise ValueError(
-                    f"{name} ({getattr(self, name)}) must be a multiple of {divisor} ({getattr(self, divisor)})"
-                )
-        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < self.vocab_size:
-                raise ValueError(f"{name} must be None or in [0, {self.vocab_size}), got {value!r}")
-        if self.attention_norm not in ATTENTION_NORMS:
-            raise ValueError(f"attention_norm must be one of {', '.join(ATTENTION_NORMS)}, got {self.attention_norm!r}")
-        if not isinstance(self.output_norm, bool):
-            raise ValueError(f"output_norm must be true or false, got {self.output_norm!r}")
-        for name in ("attn_logit_softcapping", "final_logit_softcapping"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, float) and 0 < value < math.inf):
-                raise ValueError(f"{name} must be None or a positive float, got {value!r}")
-        depths = self.num_nextn_predict_layers
-        if not isinstance(depths, int) or isinstance(depths, bool) or depths < 0:
-            raise ValueError(f"num_nextn_predict_layers must be an integer from 0, got {depths!r}")
-        if depths:
-            self._check_pattern("mtp_hybrid_override_pattern")
-        if self.has_experts:
-            self._check_experts()
-
-    def _check_pattern(self, name: str) -> None:
-        pattern = getattr(self, name)
-        if not isinstance(pattern, str) or not pattern:
-            raise ValueError(f"{name} must name at least one layer, got {pattern!r}")
-        known = ", ".join(f"{letter!r} {kind}" for letter, kind in LAYER_KINDS.items())
-        for position, letter in enumerate(pattern):
-            if letter not in LAYER_KINDS:
-                raise ValueError(f"{name}: unknown letter {letter!r} at position {position}; known: {known}")
-
-    def _check_experts(self) -> None:
-        sizes = (
-            "n_routed_experts num_experts_per_tok moe_intermediate_size moe_shared_expert_intermediate_size "
-            "n_group topk_group"
-        )
-        for name in (*sizes.split(), *(["moe_latent_size"] if self.moe_latent_size is not None else [])):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive integer in a network with experts, got {value!r}")
-        if not isinstance(self.routed_scaling_factor, float) or not 0 < self.routed_scaling_factor < math.inf:
-            raise ValueError(f"routed_scaling_factor must be a positive float, got {self.routed_scaling_factor!r}")
-        if not isinstance(self.norm_topk_prob, bool):
-            raise ValueError(f"norm_topk_prob must be true or false, got {self.norm_topk_prob!r}")
-        if self.n_routed_experts % self.n_group or self.n_routed_experts < 2 * self.n_group:
-            raise ValueError(
-                f"n_routed_experts ({self.n_routed_experts}) must divide into n_group ({self.n_group}) groups of at "
-                "least 2"
-            )
-        if self.topk_group > self.n_group:
-            raise ValueError(f"topk_group ({self.topk_group}) must not exceed n_group ({self.n_group})")
-        eligible = self.topk_group * (self.n_routed_experts // self.n_group)
-        if self.num_experts_per_tok > eligible:
-            raise ValueError(
-                f"num_experts_per_tok ({self.num_experts_per_tok}) must not exceed the {eligible} experts of the "
-                "chosen groups"
-            )
+        check_config(self)
 
     @property
     def own_options(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Everything that training itself needs (`TokenData.open`, `batch`, `validation_ba
 tracing a token back to its page reads Parquet.
 """
 
-from ops.data.token_data import Batch, TokenData
+from ops.data.batch import Batch
+from ops.data.token_data import TokenData
 
 __all__ = ["Batch", "TokenData"]

@@ -5,14 +5,14 @@ Shapes: B rows of a batch, L positions of a row.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ops.data.batch import IGNORED, Batch
 from ops.data.index import INDEX, SPLITS, read_index
 from ops.data.megatron import BIN, map_tokens, read_meta
 from ops.data.order import DocumentStream, Segment
@@ -22,29 +22,7 @@ from ops.errors import InputError
 MANIFEST = "manifest.json"
 NUM_PHASES = 2
 PACKINGS = ("stream", "best_fit")
-IGNORED = -100
 VALIDATION_SEED = 0  # validation has one fixed order, so that its first tokens are a sample of all sources
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows of tokens with their documents.
-
-    Attributes:
-        input_ids: (B, L) int64.
-        labels: (B, L) int64, the token behind each position; -100 where that is padding or of another document.
-        seq_idx: (B, L) int32, number of the document within its row, from 0: attention and the state of an SSM must
-            not pass from one number to the next.
-        doc_ids: of each row, the documents in it, `doc_ids[row][seq_idx[row, position]]`. Padding has the number
-            behind the last document.
-        more: (B, L, ...) arrays by name that only some objectives need.
-    """
-
-    input_ids: np.ndarray
-    labels: np.ndarray
-    seq_idx: np.ndarray
-    doc_ids: list[list[str]]
-    more: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class TokenData:

@@ -14,7 +14,7 @@ from torch.nn.functional import cosine_similarity, linear, rms_norm
 from kernels.distill_loss import DenseTeacher, Loss, Teacher, TopK, linear_distillation
 from kernels.linear_loss import linear_cross_entropy, linear_kl
 from model.hybrid import HybridLM
-from ops.data.token_data import IGNORED
+from ops.data.batch import IGNORED
 from ops.distill.config import DistillConfig, IntermediateConfig
 from ops.errors import InputError
 from ops.train.objective import Objective, later_losses, loss_precision

@@ -17,7 +17,7 @@ import torch
 from kernels.linear_loss import linear_token_losses
 from model.hybrid import HybridLM
 from ops.data import Batch, TokenData
-from ops.data.token_data import IGNORED
+from ops.data.batch import IGNORED
 from ops.progress import track
 
 

@@ -18,7 +18,7 @@ from model.config import HybridConfig
 from model.hybrid import HybridLM
 from ops.atomic import read_json, write_json
 from ops.data import Batch, TokenData
-from ops.data.token_data import IGNORED
+from ops.data.batch import IGNORED
 from ops.distill.config import DistillConfig, LossConfig
 from ops.distill.objective import Distillation
 from ops.errors import InputError

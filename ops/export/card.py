@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model.config import LAYER_KINDS, HybridConfig
+from model.config import HybridConfig
+from model.config_checks import LAYER_KINDS
 from ops.export.config import ExportConfig
 from ops.store.record import Parent, Record
 

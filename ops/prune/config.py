@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from model.config import LAYER_KINDS
+from model.config_checks import LAYER_KINDS
 from ops.errors import InputError
 from ops.sort_teacher.config import check_scores
 

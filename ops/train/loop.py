@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from model.hybrid import HybridLM
 from model.moe import counting
 from ops.data import Batch
-from ops.data.token_data import IGNORED
+from ops.data.batch import IGNORED
 from ops.errors import InputError, StillhouseError
 from ops.train.balance import balance
 from ops.train.compiled import check_same, compiled_layers

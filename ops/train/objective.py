@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from kernels.linear_loss import CHUNK_LOGITS, linear_cross_entropy
+from kernels.linear_loss import linear_cross_entropy
+from kernels.loss_chunks import CHUNK_LOGITS
 from kernels.softcap import softcap
 from model.hybrid import HybridLM
-from ops.data.token_data import IGNORED
+from ops.data.batch import IGNORED
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from math import prod
 
 import torch
 
-from kernels.linear_loss import CHUNK_LOGITS
+from kernels.loss_chunks import CHUNK_LOGITS
 from model.config import HybridConfig
 from model.hybrid import HybridLM
 from ops.errors import InputError

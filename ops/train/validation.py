@@ -13,8 +13,9 @@ import torch
 from kernels.linear_loss import linear_kl, linear_token_losses
 from model.hybrid import HybridLM
 from ops.data import Batch, TokenData
+from ops.data.batch import IGNORED
 from ops.data.index import INDEX
-from ops.data.token_data import IGNORED, MANIFEST
+from ops.data.token_data import MANIFEST
 from ops.train.distributed import World
 from ops.train.objective import loss_precision
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from kernels import native
 from model import decode_plan as plans
-from model.config import ATTENTION_NORMS, HybridConfig
+from model.config import HybridConfig
+from model.config_checks import ATTENTION_NORMS
 from model.decode_plan import Declined, DecodePlan, decode_plan
 from model.generate import DecodeState, generate, prefill
 from model.hybrid import HybridLM

@@ -11,7 +11,7 @@ from kernels import distill_loss
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.hybrid import HybridLM
 from ops.data import TokenData
-from ops.data.token_data import IGNORED
+from ops.data.batch import IGNORED
 from ops.distill import config as distill_config
 from ops.distill.config import DistillConfig, IntermediateConfig, LossConfig
 from ops.distill.objective import PROJECTION, Distillation, detach_projection

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.data import TokenData
+from ops.data.batch import IGNORED
 from ops.data.order import DocumentStream, copies
 from ops.data.packing import PackedStream, best_fit
-from ops.data.token_data import IGNORED
 from ops.errors import InputError
 from ops.stage import Execution
 from ops.training_set import SourceWeight, TrainingSetConfig

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from model.hybrid import HybridLM
 from ops.data import TokenData
-from ops.data.token_data import IGNORED
+from ops.data.batch import IGNORED
 from ops.errors import InputError
 from ops.train.config import AdamWConfig, RunConfig, TrainConfig, WSDConfig
 from ops.train.distributed import World

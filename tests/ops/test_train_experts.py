@@ -16,7 +16,7 @@ from model.checkpoint import load_checkpoint
 from model.hybrid import HybridLM
 from model.moe import counting, routers
 from ops.data import Batch, TokenData
-from ops.data.token_data import IGNORED
+from ops.data.batch import IGNORED
 from ops.errors import InputError
 from ops.identity import encode
 from ops.stage import Execution

@@ -10,7 +10,7 @@ from model.hybrid import HybridLM
 from model.slicing import gather_model
 from ops.atomic import write_json
 from ops.data import TokenData
-from ops.data.token_data import IGNORED
+from ops.data.batch import IGNORED
 from ops.importance.scores import Importance
 from ops.prune.config import PruneConfig
 from ops.prune.run import cut, teacher_of
