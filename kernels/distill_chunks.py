@@ -56,13 +56,15 @@ def _top_k_kl(z_CV: Tensor, top: TopK, loss: Loss) -> Chunk:
     p_CK = log_p_CK.exp()
     losses_C = (p_CK * (log_p_CK - log_q_CK)).sum(-1)
     log_tail_C = top.log_tail_T.to(z_CV.dtype).clamp(min=NO_MASS)
-    q_CV = log_q_CV.exp()
     if log_p_CK.shape[1] < z_CV.shape[1]:
         log_rest_C = log_q_CV.scatter_(1, top.ids_TK, -torch.inf).logsumexp(-1)
         excess_C = log_tail_C - log_rest_C
         losses_C = losses_C + log_tail_C.exp() * excess_C
-        q_CV.mul_(1 - excess_C.exp()[:, None])
-    grad_CV = q_CV.scatter_(1, top.ids_TK, log_q_CK.exp().sub_(p_CK))
+        p_CV = (log_q_CV + excess_C[:, None]).exp_()
+        grad_CV = log_q_CV.exp_().sub_(p_CV)
+    else:
+        grad_CV = log_q_CV
+    grad_CV.scatter_(1, top.ids_TK, log_q_CK.exp().sub_(p_CK))
     return losses_C, grad_CV.div_(loss.temperature)
 
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy, log_softmax
 
-from kernels import native
+from kernels import native, triton_support
 from kernels.dispatch import Operation
 from kernels.distill_chunks import cross_entropy as chunk_cross_entropy
 from kernels.distill_chunks import divergence as chunk_divergence
@@ -210,3 +210,10 @@ def _distillation_cpu(hidden_TD, weight_VD, teacher, target_T, loss, size):
             chunk_size=size,
         )
     )
+
+
+@DISTILLATION.register("triton", **triton_support.REGISTRATION)
+def _distillation_triton(*arguments):
+    from kernels import distill_loss_triton
+
+    return distill_loss_triton.distillation(*arguments)

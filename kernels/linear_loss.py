@@ -16,6 +16,8 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from kernels import native, triton_support
 from kernels.dispatch import Operation
+from kernels.distill_terms import DenseTeacher
+from kernels.distill_terms import Loss as Divergence
 from kernels.linear_loss_cpu import Loss, Projection, linear_loss
 from kernels.loss_chunks import (
     ChunkedLoss,
@@ -203,20 +205,17 @@ def _kl_cpu(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperat
     return linear_loss(Loss(student, teacher, mask_T.to(torch.int64) - 1, 1 / temperature, size))
 
 
-# The Triton kernels know no cap: capped logits take the way of `torch`, with the same chunks.
-
-
 @CROSS_ENTROPY.register("triton", **triton_support.REGISTRATION)
 def _cross_entropy_triton(*arguments):
     from kernels import linear_loss_triton
 
-    *uncapped, cap = arguments
-    return linear_loss_triton.cross_entropy(*uncapped) if cap is None else _cross_entropy_torch(*arguments)
+    return linear_loss_triton.cross_entropy(*arguments)
 
 
 @KL.register("triton", **triton_support.REGISTRATION)
-def _kl_triton(*arguments):
-    from kernels import linear_loss_triton
+def _kl_triton(hidden_TD, weight_VD, teacher_hidden_TD, teacher_weight_VD, temperature, mask_T, size, caps):
+    from kernels import distill_loss_triton
 
-    *uncapped, caps = arguments
-    return linear_loss_triton.kl(*uncapped) if caps == (None, None) else _kl_torch(*arguments)
+    teacher = DenseTeacher(hidden_TE=teacher_hidden_TD, weight_VE=teacher_weight_VD, cap=caps[1])
+    loss = Divergence(temperature=temperature, cap=caps[0])
+    return distill_loss_triton.distillation(hidden_TD, weight_VD, teacher, mask_T.to(torch.int64) - 1, loss, size)[0]

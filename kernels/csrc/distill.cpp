@@ -163,7 +163,8 @@ T with_bucket(T* mine, int64_t count, T scale, const int64_t* ids, const T* log_
   if (!whole) {
     const T tail = std::max(log_tail, T(NO_MASS)), excess = tail - (of_others - log_sum);
     loss += std::exp(tail) * excess;
-    if (gradient) scale_row(mine, count, scale * std::exp(others.largest - log_sum) * (T(1) - std::exp(excess)));
+    const T q = std::exp(others.largest - log_sum), p = std::exp(tail + others.largest - of_others);
+    if (gradient) scale_row(mine, count, scale * (q - p));
   }
   for (int64_t k = 0; k < kept; k++) {
     const T q = log_q[k] - log_sum;

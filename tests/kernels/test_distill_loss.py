@@ -184,6 +184,21 @@ def test_a_sure_teacher_gives_finite_gradients():
     torch.testing.assert_close(torch.autograd.grad(total, hidden), torch.autograd.grad(expected, hidden))
 
 
+def test_a_sure_student_gets_finite_gradients():
+    """In single precision the others' probabilities are 0 and their ratio to the teacher's is infinite."""
+    hidden, weight, _, target = make_inputs(torch.float32)
+    same = DenseTeacher(hidden_TE=hidden.detach(), weight_VE=weight.detach())
+    loss = Loss(kind="top_k_kl", top_k=1, tail="bucket")
+    found = []
+    for backend in DISTILLATION.backends("cpu"):
+        sure = (100 * hidden).detach().to(torch.float64 if backend == "ref" else torch.float32).requires_grad_()
+        total, _ = linear_distillation(sure, weight.to(sure.dtype), same, target, loss=loss, backend=backend)
+        found.append(torch.autograd.grad(total, sure)[0].double())
+    assert found[0].norm() > 1
+    for gradient in found[1:]:
+        torch.testing.assert_close(gradient, found[0], rtol=1e-3, atol=1e-3)
+
+
 def test_wrong_arguments_are_named():
     hidden, weight, teacher, target = make_inputs()
     kept = most_likely(torch.randn(TOKENS, VOCAB), 3)

@@ -7,6 +7,7 @@ collect by itself) run in processes of their own.
 import os
 import subprocess
 import sys
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,7 +24,7 @@ pytestmark = [
 no_peer = pytest.mark.skipif(find_spec("mamba_ssm") is None, reason="mamba-ssm is not installed (extra `gpu`)")
 
 
-@pytest.mark.parametrize("names", ["norms conv1d losses", "ssd", pytest.param("mamba_ssm", marks=no_peer)])
+@pytest.mark.parametrize("names", ["norms conv1d losses distill", "ssd", pytest.param("mamba_ssm", marks=no_peer)])
 def test_interpreted(names: str) -> None:
     files = [f"tests/kernels/triton_{name}.py" for name in names.split()]
     done = subprocess.run(
@@ -51,12 +52,14 @@ def test_compiles_for_an_h100(monkeypatch, tmp_path):
     """Every kernel becomes machine code that fits, with the types of bf16 training."""
     from kernels import (
         conv1d_triton,
+        distill_loss_triton,
         linear_loss_triton,
         relu2_triton,
         rmsnorm_triton,
         ssd_backward_triton,
         ssd_step_triton,
     )
+    from kernels.distill_loss import KINDS, DenseTeacher, Loss, TopK
     from tests.kernels.offline import compiling_for
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
@@ -68,14 +71,22 @@ def test_compiles_for_an_h100(monkeypatch, tmp_path):
         return torch.zeros(*shape, requires_grad=True)
 
     documents = torch.zeros(1, 256, dtype=torch.int64)
+    target = torch.zeros(8, dtype=torch.int64)
+    dense = DenseTeacher(hidden_TE=half(8, 48), weight_VE=half(4096, 48), cap=30.0)
+    kept = TopK(ids_TK=torch.zeros(8, 1).int(), log_probs_TK=torch.zeros(8, 1).half(), log_tail_T=torch.zeros(8).half())
+    distillations = [
+        *((dense, Loss(kind=kind, ce_weight=0.5, cap=30.0, top_k=64, tail="bucket")) for kind in KINDS),
+        (kept, Loss(kind="top_k_kl")),
+    ]
     with compiling_for(90, 232_448) as compiled:
         outputs = [
             relu2_triton.squared_relu(half(8, 64)),
             rmsnorm_triton.norm(half(8, 2048), half(8, 2048), single(2048), 512, 1e-5),
             conv1d_triton.convolve(half(1, 256, 128), single(128, 4), single(128), half(1, 3, 128), documents),
-            linear_loss_triton.cross_entropy(half(8, 32), half(4096, 32), torch.zeros(8, dtype=torch.int64), 8),
-            linear_loss_triton.kl(
-                half(8, 32), half(4096, 32), half(8, 32), half(4096, 32), 1.0, torch.ones(8).bool(), 8
+            linear_loss_triton.cross_entropy(half(8, 32), half(4096, 32), target, 8, 30.0),
+            *(
+                distill_loss_triton.distillation(half(8, 32), half(4096, 32), seen, target, loss, 8)[0]
+                for seen, loss in distillations
             ),
             *ssd_backward_triton.scan(
                 half(1, 256, 16, 64),
@@ -97,9 +108,6 @@ def test_compiles_for_an_h100(monkeypatch, tmp_path):
         torch.autograd.backward([output.float().sum() for output in outputs])
     names = [kernel.name for kernel in compiled]
     assert all(kernel.code.startswith(b"\x7fELF") for kernel in compiled)
-    assert set(names) == {
-        *("_relu2", "_forward", "_backward", "_convolve", "_spread", "_cross_entropy", "_kl", "_cumulate"),
-        *("_products", "pass_states", "_scan", "_inputs", "_scores", "_shared", "_steps", "_step"),
-    }
-    twice = ("_relu2", "_convolve", "pass_states", "_shared")
-    assert len(names) == len(set(names)) + len(twice)
+    variants = {"_divergence": 4, "_kept_divergence": 2, "_relu2": 2, "_convolve": 2, "pass_states": 2, "_shared": 2}
+    once = "_forward _backward _spread _cross_entropy _cumulate _products _scan _inputs _scores _steps _step"
+    assert Counter(names) == Counter(variants) + Counter(once.split())

@@ -1,10 +1,13 @@
 """The Triton kernels on a GPU, at the sizes of real layers, against torch in float64 there."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from kernels.conv1d import causal_conv1d
+from kernels.distill_loss import KINDS, TAILS, DenseTeacher, Loss, linear_distillation, linear_most_likely
 from kernels.linear_loss import linear_cross_entropy, linear_kl
 from kernels.relu2 import squared_relu
 from kernels.rmsnorm import gated_rms_norm, rms_norm
@@ -50,22 +53,65 @@ def test_convolution(dtype, packed):
     agree(convolve, [x, weight, bias, state], dtype, single=[1, 2])
 
 
-def test_losses(dtype):
-    hidden, weight, teacher = normal(1000, 512), normal(32_000, 512, seed=1) / 20, normal(1000, 512, seed=2)
+@pytest.fixture(scope="module")
+def projections() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Hidden states and a projection of a student and, narrower, of its teacher."""
+    return (
+        normal(1000, 512),
+        normal(32_000, 512, seed=1) / 20,
+        normal(1000, 384, seed=2),
+        normal(32_000, 384, seed=3) / 20,
+    )
+
+
+@pytest.fixture(scope="module")
+def target() -> Tensor:
     target = torch.arange(1000).cuda() * 31
     target[::7] = -100
-    agree(
-        lambda backend, h, w: [linear_cross_entropy(h, w, target, chunk_size=300, backend=backend)[0]],
-        [hidden, weight],
-        dtype,
-    )
-    agree(
-        lambda backend, h, w: [
-            linear_kl(h, w, teacher.to(h.dtype), w.detach(), temperature=2.0, chunk_size=300, backend=backend)[0]
-        ],
-        [hidden, weight],
-        dtype,
-    )
+    return target
+
+
+@pytest.mark.parametrize("cap", [None, 3.0])
+def test_losses(dtype, projections, target, cap):
+    student, theirs = projections[:2], projections[2:]
+
+    def entropy(backend, h, w):
+        return [linear_cross_entropy(h, w, target, cap=cap, chunk_size=300, backend=backend)[0]]
+
+    def kl(backend, h, w):
+        teacher = [tensor.to(h.dtype) for tensor in theirs]
+        options = {"temperature": 2.0, "mask_T": target >= 0, "cap": cap, "teacher_cap": cap, "chunk_size": 300}
+        return [linear_kl(h, w, *teacher, **options, backend=backend)[0]]
+
+    agree(entropy, student, dtype)
+    agree(kl, student, dtype)
+
+
+LOSSES = [Loss(kind=kind, top_k=40, tail="bucket", temperature=0.5, cap=3.0, ce_weight=0.5) for kind in KINDS]
+LOSSES += [*(Loss(kind=kind) for kind in KINDS[:4]), Loss(kind="top_k_kl", top_k=5000, ce_weight=1.0)]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_distillation(dtype, projections, target, loss):
+    def distil(backend, h, w):
+        hidden, weight = (tensor.to(h.dtype) for tensor in projections[2:])
+        teacher = DenseTeacher(hidden_TE=hidden, weight_VE=weight, cap=loss.cap)
+        return linear_distillation(h, w, teacher, target, loss=loss, chunk_size=300, backend=backend)
+
+    agree(distil, projections[:2], dtype)
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_a_teacher_kept_as_its_most_likely_tokens(dtype, projections, target, tail):
+    kept = linear_most_likely(projections[2], projections[3], 40)
+    halves = {name: getattr(kept, name).half() for name in ("log_probs_TK", "log_tail_T")}
+    kept = replace(kept, **halves)
+    loss = Loss(kind="top_k_kl", tail=tail, ce_weight=0.5)
+
+    def distil(backend, h, w):
+        return linear_distillation(h, w, kept, target, loss=loss, chunk_size=300, backend=backend)
+
+    agree(distil, projections[:2], dtype)
 
 
 # batch, length, heads, head_dim, groups, state, chunk
