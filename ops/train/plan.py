@@ -15,7 +15,6 @@ from model.hybrid import HybridLM
 from ops.errors import InputError
 from ops.stage import Parallel
 from ops.train.config import RunConfig, TrainConfig
-from ops.train.sharding import rows_of
 
 FLOAT32 = 4
 MOMENTS = 2
@@ -61,7 +60,7 @@ def memory(config: RunConfig, model: HybridConfig, *, parallel: Parallel, proces
     buffers = FLOAT32 * sum(buffer.numel() for buffer in network.buffers())
     sharded = parallel == "fsdp" and processes > 1
     shards = processes if sharded else 1
-    held = FLOAT32 * sum(len(rows_of(s[0], shard=0, shards=shards)) * prod(s[1:]) for s in shapes.values())
+    held = FLOAT32 * sum(-(-s[0] // shards) * prod(s[1:]) for s in shapes.values())
     whole = FLOAT32 * sum(map(prod, shapes.values()))
     gathered = 0
     if sharded:

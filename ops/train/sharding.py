@@ -52,12 +52,6 @@ def local(tensor: Tensor) -> Tensor:
     return tensor if share is None else share()
 
 
-def rows_of(total: int, *, shard: int, shards: int) -> range:
-    """Which of `total` rows are those of one of `shards` processes."""
-    size = -(-total // shards)
-    return range(min(shard * size, total), min((shard + 1) * size, total))
-
-
 @torch.no_grad()
 def gathered(model: HybridLM, world: World) -> HybridLM | None:
     """The whole network as its configuration says, without what an objective added to it: one with the same weights

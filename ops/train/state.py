@@ -1,9 +1,8 @@
 """States of a run: whole or not at all, without pickle.
 
-`state/step-XXXXXXXX/` holds `model.safetensors`, `optimizer.safetensors` and `state.json` after so many updates. Where
-the network is sharded, each process writes its rows to files of its own (`model-00001-of-00002.safetensors`); any
-number of processes, sharded or not, reads its own rows out of them again. torch's distributed checkpoints would do the
-same, but their metadata are a pickle, which runs what a file says.
+`state/step-XXXXXXXX/` holds what a run needs to go on after so many updates: `model.safetensors`, its two moments in
+`exp_avg.safetensors` and `exp_avg_sq.safetensors`, and `state.json`. Where the network is sharded each process writes
+its rows to three files of its own (see ops.train.shares). Any number of processes, sharded or not, reads either kind.
 
 A state is written under a hidden name, synced, and renamed; a run that was killed goes on from the newest one.
 Processes on several machines need a file system that all of them see.
@@ -12,7 +11,6 @@ Processes on several machines need a file system that all of them see.
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,23 +21,24 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ops.errors import InputError
+from ops.identity import fingerprint
 from ops.train.distributed import ALONE, World
-from ops.train.optimizer import AdamW
-from ops.train.sharding import local, rows_of
+from ops.train.optimizer import MOMENTS, AdamW
 
 FOLDER = "state"
 KEPT = 2
-FORMAT = 2
-KINDS = ("model", "optimizer")
+FORMAT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """A state found on disk: updates done, files that each kind of tensor is in, and what the run noted with it."""
+    """A state found on disk: updates done, how many processes its rows lie with, the fingerprint of the header of each
+    of its files of tensors, and what the run noted with it."""
 
     path: Path
     step: int
     shards: int
+    files: dict[str, str]
     notes: dict[str, Any]
 
 
@@ -55,28 +54,32 @@ def save_state(
 ) -> None:
     """Write the state after the updates that `optimizer` has done; drop all but the newest `keep`. `notes` is JSON. All
     processes must call this where the network is sharded, else the one that writes."""
-    step, shards = optimizer.step, world.shards
     folder = out / FOLDER
-    target = folder / f"step-{step:08d}"
+    target = folder / f"step-{optimizer.step:08d}"
     partial = folder / f".{target.name}.partial"
     if world.writes:
         folder.mkdir(parents=True, exist_ok=True)
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir()
+    groups = _groups(model, optimizer)
     if world.sharded:
+        from ops.train.shares import write_shares  # takes seconds
+
         world.barrier()
-    for kind, tensors in zip(KINDS, (_parameters(model), optimizer.tensors()), strict=True):
-        held = {name: local(tensor) for name, tensor in tensors.items()}
-        if kind == "model" and world.writes:
-            held |= dict(model.named_buffers())
-        path = partial / _file(kind, world.rank, shards)
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in held.items()}, path)
-        _sync(path)
-    if world.sharded:
-        world.barrier()
+        write_shares(partial, list(groups.values()))
+    else:
+        for name, group in groups.items():
+            save_file({key: t.cpu().contiguous() for key, t in group.items()}, partial / f"{name}.safetensors")
     if world.writes:
-        found = {"format": FORMAT, "identity": identity, "step": step, "shards": shards, "notes": notes}
+        found = {
+            "format": FORMAT,
+            "identity": identity,
+            "step": optimizer.step,
+            "shards": world.shards,
+            "files": {path.name: fingerprint(_header(path)) for path in partial.iterdir()},
+            "notes": notes,
+        }
         (partial / "state.json").write_text(json.dumps(found, sort_keys=True) + "\n", encoding="utf-8")
         publish(partial, target)
         for old in _complete(folder)[:-keep]:
@@ -101,13 +104,14 @@ def newest_state(out: Path, *, identity: str) -> State | None:
     path = complete[-1]
     try:
         data = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        found = data["format"], data["identity"]
-        state = State(path=path, step=data["step"], shards=data["shards"], notes=data["notes"])
+        if (data["format"], data["identity"]) == (FORMAT, identity):
+            fields = {name: data[name] for name in ("step", "shards", "notes")}
+            return State(path=path, files=dict(data["files"]), **fields)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: state.json cannot be read ({error}); delete the directory to start over") from error
-    if found != (FORMAT, identity):
-        raise InputError(f"{path}: is the state of a run with another configuration; use another output directory")
-    return state
+    raise InputError(
+        f"{path}: is the state of a run with another configuration, or of another version; use another output directory"
+    )
 
 
 @torch.no_grad()
@@ -115,50 +119,58 @@ def restore(state: State, *, model: nn.Module, optimizer: AdamW, world: World = 
     """Put weights and moments back, every bit; each process reads its own rows, however many processes wrote them.
 
     Raises:
-        InputError: when a file is missing, damaged or of another network (names it).
+        InputError: when a file is missing, damaged, not the one that was written (names it), or of another network.
     """
-    buffers = {name: tensor.detach() for name, tensor in model.named_buffers()}
-    for kind, tensors in zip(KINDS, (_parameters(model), optimizer.tensors()), strict=True):
-        for shard in range(state.shards):
-            path = state.path / _file(kind, shard, state.shards)
-            whole = buffers if kind == "model" and shard == 0 else {}
-            try:
-                _read_rows(path, tensors, whole, shard=shard, shards=state.shards, world=world)
-            except (OSError, SafetensorError, ValueError) as error:
-                message = f"{path}: cannot be restored ({error}); delete {state.path} to go on without it"
-                raise InputError(message) from error
+    tensors = {name: tensor for group in _groups(model, optimizer).values() for name, tensor in group.items()}
+    names: set[str] = set()
+    for path in sorted({state.path / name for name in state.files} | set(state.path.glob("*.safetensors"))):
+        try:
+            header = _header(path)
+            if fingerprint(header) != state.files.get(path.name):
+                raise ValueError("it is not the file that was written")
+        except (OSError, SafetensorError, ValueError) as error:
+            message = f"{path}: cannot be restored ({error}); delete {state.path} to go on without it"
+            raise InputError(message) from error
+        names.update(header["tensors"])
+    try:
+        if names != tensors.keys():
+            raise ValueError(f"its tensors are not those of the network: {sorted(names ^ tensors.keys())}")
+        if world.sharded or state.shards > 1:
+            from ops.train.shares import read_shares  # takes seconds
+
+            read_shares(state.path, tensors, world)
+        else:
+            for name in state.files:
+                _read(state.path / name, tensors)
+    except ValueError as error:
+        raise InputError(f"{state.path}: cannot be restored ({error}); delete it to go on without it") from error
     optimizer.step = state.step
 
 
-def _read_rows(
-    path: Path, tensors: Mapping[str, Tensor], whole: Mapping[str, Tensor], *, shard: int, shards: int, world: World
-) -> None:
-    """Copy what one file holds of this process's rows of `tensors`, and all of the tensors of `whole`."""
+def _read(path: Path, tensors: dict[str, Tensor]) -> None:
     with safe_open(path, framework="pt") as handle:
-        if differing := set(handle.keys()) ^ (tensors.keys() | whole.keys()):
-            raise ValueError(f"its tensors are not those of the network: {sorted(differing)}")
-        for name, tensor in (*tensors.items(), *whole.items()):
-            part = handle.get_slice(name)
-            shape, own = tuple(part.get_shape()), tuple(tensor.shape)
-            there, here = range(tensor.shape[0]), range(tensor.shape[0])
-            if name in tensors:
-                there = rows_of(own[0], shard=shard, shards=shards)
-                here = rows_of(own[0], shard=world.rank if world.sharded else 0, shards=world.shards)
-            if shape != (len(there), *own[1:]):
-                raise ValueError(f"{name} has shape {shape}, not {(len(there), *own[1:])}")
-            start, stop = max(there.start, here.start), min(there.stop, here.stop)
-            if start < stop:
-                found = part[start - there.start : stop - there.start]
-                local(tensor)[start - here.start : stop - here.start].copy_(found)
+        for name in handle.keys():  # noqa: SIM118
+            found = handle.get_tensor(name)
+            if found.shape != tensors[name].shape:
+                raise ValueError(f"{name} has shape {tuple(found.shape)}, not {tuple(tensors[name].shape)}")
+            tensors[name].copy_(found)
 
 
-def _parameters(model: nn.Module) -> dict[str, Tensor]:
-    """A tied one once."""
-    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+def _header(path: Path) -> dict[str, Any]:
+    """All that a file says about its tensors."""
+    with safe_open(path, framework="pt") as handle:
+        parts = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
+        shapes = {name: [part.get_dtype(), *part.get_shape()] for name, part in parts.items()}
+        return {"tensors": shapes, "metadata": handle.metadata() or {}}
 
 
-def _file(kind: str, shard: int, shards: int) -> str:
-    return f"{kind}.safetensors" if shards == 1 else f"{kind}-{shard + 1:05d}-of-{shards:05d}.safetensors"
+def _groups(model: nn.Module, optimizer: AdamW) -> dict[str, dict[str, Tensor]]:
+    """What a state is made of, in the groups that lie in a file each. A tied parameter is there once."""
+    named = (*model.named_parameters(), *model.named_buffers())
+    groups = {"model": {name: tensor.detach() for name, tensor in named}}
+    for moment in MOMENTS:
+        groups[moment] = {n: t for n, t in optimizer.tensors().items() if n.startswith(f"{moment}.")}
+    return groups
 
 
 def remove_states(out: Path) -> None:

@@ -258,7 +258,7 @@ def test_a_state_of_another_run_is_refused(config, inputs, undisturbed, tmp_path
         run(dataclasses.replace(config, seed=1), inputs, undisturbed[0], EXECUTION)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "exp_avg_sq.safetensors", "state.json"])
 def test_a_damaged_state_is_named(config, inputs, tmp_path, monkeypatch, name):
     _interrupt(config, inputs, tmp_path, monkeypatch, after=3)
     path = tmp_path / "state" / "step-00000003" / name

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from safetensors import safe_open
 
 import ops.train.loop
 from model.checkpoint import load_checkpoint, save_checkpoint
@@ -24,7 +21,6 @@ from ops.identity import encode
 from ops.stage import Execution
 from ops.train.config import AdamWConfig, RunConfig, TrainConfig, WSDConfig
 from ops.train.run import run as train
-from ops.train.sharding import rows_of
 from tests.ops.sharded_worker import perform
 from tests.ops.training_inputs import tiny_model, write_inputs
 
@@ -97,7 +93,9 @@ def done(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ops.train.loop, "SAVE_EVERY_S", 0.0)
         perform(call("train", "1_then_2", interrupt=3))
-        killed = two_processes(folder, [{**call("train", "killed"), "die_before": 5}])  # the moments of the third state
+        killed = two_processes(
+            folder, [{**call("train", "killed"), "die_before": 8}]
+        )  # the last file of the third state
         assert "Signal 9 (SIGKILL)" in killed.stderr, killed.stderr
         states = sorted(path.name for path in (folder / "killed" / "state").iterdir())
         assert states == [".step-00000003.partial", "step-00000001", "step-00000002"]
@@ -110,16 +108,12 @@ def done(tmp_path_factory):
         ]
         process = two_processes(folder, calls)
         assert process.returncode == 0, process.stderr
-        state = folder / "2_then_1" / "state" / "step-00000003"
-        files = {path.name for path in state.iterdir()}
-        with safe_open(state / "model-00002-of-00002.safetensors", "pt") as handle:
-            shapes = {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}  # noqa: SIM118
         train(config, inputs, folder / "2_then_1", Execution(threads=1))
         for name in ("one", "distilled_one"):
             (folder / name).mkdir()
         train(config, inputs, folder / "one", Execution(threads=1))
         distill(distil, more, folder / "distilled_one", Execution(threads=1))
-    return folder, files, shapes
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -127,8 +121,7 @@ def done(tmp_path_factory):
     [("one", "two"), ("one", "1_then_2"), ("one", "2_then_1"), ("distilled_one", "distilled")],
 )
 def test_losses_and_weights_are_those_of_one_process(done, whole, sharded):
-    folder, _, _ = done
-    one, two = metrics(folder / whole), metrics(folder / sharded)
+    one, two = metrics(done / whole), metrics(done / sharded)
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for a, b in zip(one, two, strict=True):
         if "validation" in a:
@@ -139,34 +132,15 @@ def test_losses_and_weights_are_those_of_one_process(done, whole, sharded):
         assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-5)
     if whole == "one":
         assert min(row["grad_norm"] for row in one if "loss" in row) > 0.5  # every gradient was clipped
-    assert {p.name for p in (folder / whole).iterdir()} == {p.name for p in (folder / sharded).iterdir()}
+    assert {p.name for p in (done / whole).iterdir()} == {p.name for p in (done / sharded).iterdir()}
     for path in ("", "checkpoints/step-00000004"):
-        mine, theirs = (load_checkpoint(folder / name / path).state_dict() for name in (whole, sharded))
+        mine, theirs = (load_checkpoint(done / name / path).state_dict() for name in (whole, sharded))
         for name, tensor in mine.items():
             torch.testing.assert_close(
                 theirs[name], tensor, rtol=1e-4, atol=2e-5, msg=lambda text, n=name: f"{n}: {text}"
             )
 
 
-def test_every_process_writes_its_rows(done):
-    _, files, shapes = done
-    names = {f"{kind}-0000{n}-of-00002.safetensors" for kind in ("model", "optimizer") for n in (1, 2)}
-    assert files == {*names, "state.json"}
-    assert shapes["backbone.layers.0.mixer.A_log"] == (3,)
-    assert shapes["backbone.layers.1.mixer.experts.up_proj"][0] == 2  # of five
-    assert "backbone.layers.1.mixer.gate.e_score_correction_bias" not in shapes  # whole, in the first file
-
-
 def test_a_process_killed_within_a_state_changes_no_bit(done):
-    folder, *_ = done
     for path in ("model.safetensors", "metrics.jsonl", "checkpoints/step-00000004/model.safetensors"):
-        assert (folder / "killed" / path).read_bytes() == (folder / "two" / path).read_bytes(), path
-
-
-@given(total=st.integers(0, 50), shards=st.integers(1, 9))
-def test_rows_are_dealt_once_each(total, shards):
-    dealt = [row for shard in range(shards) for row in rows_of(total, shard=shard, shards=shards)]
-    assert dealt == list(range(total))
-    sizes = [len(part) for part in torch.arange(total).chunk(shards)] if total else []
-    mine = [len(rows_of(total, shard=shard, shards=shards)) for shard in range(shards)]
-    assert [size for size in mine if size] == sizes
+        assert (done / "killed" / path).read_bytes() == (done / "two" / path).read_bytes(), path
