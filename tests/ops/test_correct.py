@@ -13,8 +13,8 @@ from ops.data import TokenData
 from ops.stage import Execution
 from ops.train.config import WSDConfig
 from ops.train.objective import CrossEntropy
-from tests.ops.test_train_run import contents, kill_often
 from tests.ops.training_inputs import tiny_model, write_inputs
+from tests.ops.training_kills import contents, kill_often
 
 
 def test_a_teacher_learns_on_from_its_own_weights_and_a_kill_changes_nothing(tmp_path: Path) -> None:

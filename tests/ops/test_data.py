@@ -1,6 +1,5 @@
-"""Order and batches against a plain list of all tokens, written out."""
+"""Batches against a plain list of all tokens, written out."""
 
-import hashlib
 import itertools
 import subprocess
 import sys
@@ -14,11 +13,11 @@ from hypothesis import strategies as st
 
 from ops.data import TokenData
 from ops.data.megatron import index_bytes, token_dtype
-from ops.data.order import DocumentStream, keyed_permutation
 from ops.errors import InputError
 from ops.stage import Execution
 from ops.training_set import TrainingSetConfig
 from ops.training_set.run import run as run_training_set
+from tests.ops.data_order import splitmix_order
 from tests.ops.token_shards import EOD, make_document, read_megatron, write_shard
 
 LENGTHS = [1, 5, 17, 2, 40, 3, 9, 28, 6, 11, 2, 33, 7, 14, 1, 8, 19, 4, 23, 12]
@@ -49,19 +48,6 @@ def paths(tmp_path_factory) -> tuple[Path, list[Path]]:
 @pytest.fixture(scope="module")
 def data(paths) -> TokenData:
     return TokenData.open(*paths, verify=True)
-
-
-def splitmix_order(count: int, seed: int, epoch: int) -> list[int]:
-    state = int.from_bytes(hashlib.sha256(f"{seed}:{epoch}".encode()).digest()[:8], "little")
-    mask = 2**64 - 1
-    keys = []
-    for _ in range(count):
-        state = (state + 0x9E3779B97F4A7C15) & mask
-        z = state
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-        keys.append(z ^ (z >> 31))
-    return sorted(range(count), key=keys.__getitem__)
 
 
 def documents_of(paths: tuple[Path, list[Path]], split: str, phase: int | None = None) -> list[tuple[str, list[int]]]:
@@ -210,42 +196,6 @@ def test_a_token_of_training_leads_back_to_its_page(data) -> None:
             assert found["token_in_shard"] == found["token_start"] + found["offset_in_document"]
             assert 0 <= found["offset_in_document"] < found["token_length"]
             assert found["warc_record_offset"] == int(found["doc_id"], 16) * 1000
-
-
-@given(
-    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=12),
-    seed=st.integers(-3, 3),
-    start=st.integers(0, 900),
-    length=st.integers(1, 90),
-)
-@settings(max_examples=150)
-def test_segments_are_a_slice_of_the_stream(lengths, seed, start, length) -> None:
-    expected, epoch = [], 0
-    while len(expected) < start + length:
-        for document in splitmix_order(len(lengths), seed, epoch):
-            expected += [(document, offset) for offset in range(lengths[document])]
-        epoch += 1
-    stream = DocumentStream(np.array(lengths), seed)
-    found = [
-        (segment.document, segment.offset + i)
-        for segment in stream.segments(start, length)
-        for i in range(segment.length)
-    ]
-    assert found == expected[start : start + length]
-
-
-def test_the_permutation_spreads_and_differs_by_seed_and_epoch() -> None:
-    count = 1000
-    orders = {(seed, epoch): keyed_permutation(count, seed, epoch) for seed in (0, 1) for epoch in (0, 1)}
-    for order in orders.values():
-        assert sorted(order.tolist()) == list(range(count))
-        assert abs(np.corrcoef(order, np.arange(count))[0, 1]) < 0.15
-    assert len({tuple(order.tolist()) for order in orders.values()}) == 4
-
-
-def test_the_permutation_is_pinned_for_ever() -> None:
-    assert keyed_permutation(8, 0, 0).tolist() == splitmix_order(8, 0, 0)
-    assert keyed_permutation(5, 7, 3).tolist() == splitmix_order(5, 7, 3)
 
 
 @given(lengths=st.lists(st.integers(0, 50), max_size=20), wide=st.booleans())

@@ -15,8 +15,8 @@ from ops.distill.run import run
 from ops.errors import InputError
 from ops.stage import Execution
 from ops.train.config import WSDConfig
-from tests.ops.test_train_run import contents, kill_often
 from tests.ops.training_inputs import tiny_model, write_inputs
+from tests.ops.training_kills import contents, kill_often
 
 EXECUTION = Execution(threads=1)
 CONFIG = DistillConfig(

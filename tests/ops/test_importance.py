@@ -2,87 +2,19 @@
 
 import copy
 import math
-import subprocess
-import sys
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from model.checkpoint import save_checkpoint
 from model.hybrid import HybridLM
 from model.slicing import layer_axes, sort_maps
-from ops.errors import InputError
-from ops.importance import run as stage
-from ops.importance import width
-from ops.importance.config import ImportanceConfig
-from ops.importance.depth import CalibrationBatch, removal_errors, removal_losses
-from ops.importance.scores import Importance, expected_shapes
-from ops.importance.statistics import Statistics
-from ops.importance.width import collect
-from ops.stage import Execution
-from tests.ops.training_inputs import tiny_model, write_inputs
-
-ONE = Execution(threads=1)
-CONFIG = replace(tiny_model(320, pattern="M*-M-"), num_attention_heads=4, num_key_value_heads=2, head_dim=8)
-
-
-EXPERTS: dict[str, Any] = {
-    "pattern": "ME*E",
-    "n_routed_experts": 6,
-    "num_experts_per_tok": 2,
-    "moe_intermediate_size": 12,
-    "moe_shared_expert_intermediate_size": 16,
-    "routed_scaling_factor": 2.5,
-    "num_nextn_predict_layers": 2,
-    "mtp_hybrid_override_pattern": "*E",
-}
-
-
-def random_teacher(seed: int = 3, **changes: Any) -> HybridLM:
-    model = HybridLM.create(replace(CONFIG, **changes), seed=seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)) * 0.1)
-    return model.eval()
-
-
-def make_documents(lengths: Iterable[int]) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return [torch.randint(320, (length,), generator=generator) for length in lengths]
-
-
-def pack(rows: list[list[Tensor]], *, pad_to: int | None = None) -> CalibrationBatch:
-    """Rows of whole documents; padding gets a document number of its own and is not valid."""
-    width = pad_to or max(sum(map(len, row)) for row in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.int64)
-    labels = torch.full((len(rows), width), -100)
-    seq_idx = torch.zeros(len(rows), width, dtype=torch.int32)
-    valid = torch.zeros(len(rows), width, dtype=torch.bool)
-    for index, row in enumerate(rows):
-        at = 0
-        for number, document in enumerate(row):
-            end = at + len(document)
-            ids[index, at:end] = document
-            labels[index, at : end - 1] = document[1:]
-            seq_idx[index, at:end] = number
-            valid[index, at:end] = True
-            at = end
-        seq_idx[index, at:] = len(row)
-    return CalibrationBatch(ids, labels, seq_idx, valid)
-
-
-def scores_of(model: HybridLM, batches: list[CalibrationBatch]) -> dict[str, Tensor]:
-    statistics = Statistics()
-    for _ in collect(model, statistics, batches):
-        pass
-    return statistics.finish()
+from ops.importance.depth import removal_errors, removal_losses
+from ops.importance.scores import Importance
+from tests.ops.importance_inputs import CONFIG, EXPERTS, make_documents, pack, random_teacher, scores_of
 
 
 @torch.no_grad()
@@ -259,108 +191,6 @@ def test_scoring_leaves_no_hooks() -> None:
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-    folder = tmp_path_factory.mktemp("importance")
-    made = write_inputs(folder)
-    save_checkpoint(random_teacher(), folder / "teacher")
-    return {"teacher": [folder / "teacher"], "training_set": made["training_set"], "tokens": made["tokens"]}
-
-
-SMALL = ImportanceConfig(num_samples=11, seq_len=48, batch_size=2, depth_num_samples=3)
-
-
-def files(out: Path) -> dict[str, bytes]:
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
-
-
-def test_the_artefact_holds_every_score(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
-    result = stage.run(SMALL, inputs, tmp_path, ONE)
-    assert sorted(files(tmp_path)) == ["importance.json", "importance.safetensors"]
-    assert all(check.passed for check in result.checks)
-    assert result.counts == {"samples": 11, "tokens": 11 * 48, "layers": 5}
-    tensors = load_file(tmp_path / "importance.safetensors")
-    assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == expected_shapes(CONFIG)
-    assert sorted(tensors["depth.removal_rank"].tolist()) == [0, 1, 2, 3, 4]
-    assert torch.equal(tensors["d_model"], torch.stack([tensors[f"layers.{i}.d_model"] for i in range(5)]).sum(0))
-    importance = Importance.read(tmp_path, CONFIG)
-    first = importance.removal_order("iterative_mse")[0]
-    assert first == importance.removal_order("logit_mse")[0]
-    assert first == int(tensors["depth.logit_mse"].argmin())
-
-
-def test_a_teacher_with_experts_and_multi_token_prediction_is_scored(
-    inputs: dict[str, list[Path]], tmp_path: Path
-) -> None:
-    teacher = random_teacher(**EXPERTS, moe_latent_size=10)
-    save_checkpoint(teacher, tmp_path / "teacher")
-    result = stage.run(SMALL, {**inputs, "teacher": [tmp_path / "teacher"]}, tmp_path / "out", ONE)
-    assert all(check.passed for check in result.checks)
-    assert result.summary["layers"][1]["expert_weighted_norm_largest_over_mean"] > 1
-    Importance.read(tmp_path / "out", teacher.config)
-
-
-def test_fewer_steps_rank_the_rest_by_their_last_error(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
-    stage.run(replace(SMALL, depth_steps=1), inputs, tmp_path, ONE)
-    importance = Importance.read(tmp_path, CONFIG)
-    assert importance.removal_order("iterative_mse") == importance.removal_order("logit_mse")
-
-
-@pytest.mark.parametrize("killed_at", [1, 5, 7, 9])
-def test_a_killed_run_goes_on_to_the_same_bytes(
-    inputs: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
-) -> None:
-    monkeypatch.setattr(width, "SEGMENT", 2)
-    stage.run(SMALL, inputs, tmp_path / "whole", ONE)
-    done = 0
-
-    def counted(function: Any) -> Any:
-        def call(*args: Any) -> Any:
-            nonlocal done
-            done += 1
-            if done == killed_at:
-                raise KeyboardInterrupt
-            return function(*args)
-
-        return call
-
-    with monkeypatch.context() as patch:  # 6 batches of width, 2 of depth
-        for module in (width, stage):
-            patch.setattr(module, "to_device", counted(module.to_device))
-        patch.setattr(stage, "removal_errors", counted(stage.removal_errors))
-        with pytest.raises(KeyboardInterrupt):
-            stage.run(SMALL, inputs, tmp_path / "killed", ONE)
-    made = []
-    monkeypatch.setattr(width, "to_device", lambda *args: made.append(args) or stage.to_device(*args))
-    stage.run(SMALL, inputs, tmp_path / "killed", ONE)
-    assert files(tmp_path / "killed") == files(tmp_path / "whole")
-    assert len(made) == {1: 6, 5: 2}.get(killed_at, 0), "batches of finished segments are not passed again"
-
-
-def test_the_work_of_another_pass_is_refused(
-    inputs: dict[str, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.delattr(stage, "removal_losses")
-        with pytest.raises(NameError):
-            stage.run(SMALL, inputs, tmp_path, ONE)
-    with pytest.raises(InputError, match="another configuration; use another output directory"):
-        stage.run(replace(SMALL, seed=1), inputs, tmp_path, ONE)
-
-
-def test_two_processes_find_the_same_bytes(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
-    stage.run(SMALL, inputs, tmp_path / "one", ONE)
-    given = [f"--input={name}={path}" for name, paths in inputs.items() for path in paths]
-    config = ["--num-samples=11", "--seq-len=48", "--batch-size=2", "--depth-num-samples=3"]
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "ops.importance"]
-    subprocess.run(
-        [sys.executable, *command, f"--out={tmp_path / 'two'}", "--threads=1", *given, *config],
-        check=True,
-        capture_output=True,
-    )
-    assert files(tmp_path / "two") == files(tmp_path / "one")
-
-
 def test_experts_are_ranked_by_what_they_do_to_their_tokens() -> None:
     model = random_teacher(**EXPERTS, moe_latent_size=10)
     tensors = scores_of(model, [pack([make_documents([40, 24])])])
@@ -381,23 +211,6 @@ def test_experts_are_ranked_by_what_they_do_to_their_tokens() -> None:
             ["num_attention_heads"],
             sorted(layer_axes(model.config, "E")),
         ] * 2
-
-
-def test_inputs_that_do_not_fit_are_refused(inputs: dict[str, list[Path]], tmp_path: Path) -> None:
-    one_layer = random_teacher(pattern="M")
-    save_checkpoint(one_layer, tmp_path / "short")
-    with pytest.raises(InputError, match="one layer"):
-        stage.run(SMALL, {**inputs, "teacher": [tmp_path / "short"]}, tmp_path / "out", ONE)
-    save_checkpoint(random_teacher(vocab_size=300), tmp_path / "narrow")
-    with pytest.raises(InputError, match="vocabulary has 300 entries, the tokens need 320"):
-        stage.run(SMALL, {**inputs, "teacher": [tmp_path / "narrow"]}, tmp_path / "out", ONE)
-    with pytest.raises(InputError, match="depth_num_samples: 16 of only 4"):
-        ImportanceConfig(num_samples=4)
-    stage.run(SMALL, inputs, tmp_path / "scores", ONE)
-    with pytest.raises(InputError, match=r"layers\.2\.intermediate_size has shape \(48,\)"):
-        Importance.read(tmp_path / "scores", replace(CONFIG, intermediate_size=64))
-    with pytest.raises(InputError, match=r"not a readable importance file"):
-        Importance.read(tmp_path, CONFIG)
 
 
 def test_the_x_score_counts_the_channels_that_stay() -> None:

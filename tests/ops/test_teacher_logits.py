@@ -22,8 +22,8 @@ from ops.teacher_logits.format import decode, encode, record_type
 from ops.teacher_logits.read import TeacherLogits
 from ops.teacher_logits.run import run
 from ops.train.config import WSDConfig
-from tests.ops.test_train_run import contents, kill_often
 from tests.ops.training_inputs import tiny_model, write_inputs
+from tests.ops.training_kills import contents, kill_often
 
 ONE = Execution(threads=1)
 CONFIG = TeacherLogitsConfig(num_sequences=22, seq_len=32, top_k=12, batch_size=4, shard_sequences=8)

@@ -10,30 +10,22 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from tokenizers import Tokenizer, models, normalizers
+from tokenizers import Tokenizer
 
 import ops.tokenize.run as stage
 from ops.errors import InputError
-from ops.stage import Check, Execution, StageResult
+from ops.stage import Execution
 from ops.tokenize import TokenizeConfig
 from ops.tokenize.encode import source_of
 from ops.tokenize.native import library
 from ops.tokenize.run import run
 from ops.tokenizer import TokenizerConfig, TrainBPE
-from ops.tokenizer.bpe import EOD, PAD, byte_level
-from ops.tokenizer.config import LATEX_PATTERN
-from ops.tokenizer.files import write_tokenizer
 from ops.tokenizer.run import run as run_tokenizer
-from ops.tokenizer.tekken import byte_characters
-from tests.ops.corpora import corpus_row, files_of, make_texts, text_corpus, write_corpus
+from tests.ops.corpora import corpus_row, files_of, write_corpus
 from tests.ops.token_shards import read_megatron
+from tests.ops.tokenize_inputs import EMPTY, TEXTS, failed
 
 ROOT = Path(__file__).parents[2]
-EMPTY = (7, 30)  # documents without text
-TEXTS = [
-    "" if number in EMPTY else text + (" <|endoftext|> <|pad|>" if number == 3 else "")
-    for number, text in enumerate(make_texts(90, seed=1))
-]
 NUM_PARTS = 4
 
 
@@ -59,22 +51,6 @@ def shard(inputs, tmp_path_factory) -> Path:
     assert result.counts["out"] == len(TEXTS) - len(EMPTY)
     assert result.dropped == {"no_tokens": len(EMPTY)}
     return out
-
-
-def failed(result: StageResult) -> dict[str, Check]:
-    return {check.name: check for check in result.checks if not check.passed}
-
-
-def byte_tokenizer(directory: Path, *, vocab_size: int = 300, normalizer=None) -> Path:
-    """A tokenizer of bytes alone, its vocabulary filled up with tokens that no text makes."""
-    names = [EOD, PAD, *byte_characters(), *(f"filler {number}" for number in range(vocab_size - 258))]
-    tokenizer = byte_level(models.BPE(vocab={name: i for i, name in enumerate(names)}, merges=[]), LATEX_PATTERN)
-    if normalizer is not None:
-        tokenizer.normalizer = normalizer
-    tokenizer.add_special_tokens([EOD, PAD])
-    directory.mkdir()
-    write_tokenizer(directory, tokenizer, bos=EOD, eos=EOD, pad=PAD)
-    return directory
 
 
 def test_the_index_of_datatrove_cuts_the_same_payload_into_the_same_documents(shard) -> None:
@@ -234,29 +210,6 @@ def test_without_a_compiler_the_bytes_are_the_same(inputs, shard, tmp_path, monk
     with pytest.warns(UserWarning, match="no-such-compiler"):
         run(TokenizeConfig(), inputs, tmp_path, Execution())
     assert files_of(tmp_path) == files_of(shard)
-
-
-def test_a_large_vocabulary_takes_int32(tmp_path) -> None:
-    corpus = text_corpus(tmp_path / "corpus", TEXTS[:20])
-    for vocab_size, name in ((65499, "uint16"), (65500, "int32")):
-        tokenizer = byte_tokenizer(tmp_path / f"tokenizer-{name}", vocab_size=vocab_size)
-        out = tmp_path / name
-        result = run(TokenizeConfig(), {"corpus": [corpus], "tokenizer": [tokenizer]}, out, Execution())
-        assert not failed(result)
-        assert json.loads((out / "tokens.json").read_text())["dtype"] == name
-        texts = sorted(text for text in TEXTS[:20] if text)
-        table = byte_characters()
-        expected = sorted([*(2 + byte for byte in text.encode()), 0] for text in texts)
-        assert sorted(read_megatron(out)) == expected
-        assert len(table) == 256
-
-
-def test_a_tokenizer_that_changes_text_is_caught(tmp_path) -> None:
-    corpus = text_corpus(tmp_path / "corpus", TEXTS[:20])
-    tokenizer = byte_tokenizer(tmp_path / "tokenizer", normalizer=normalizers.Lowercase())
-    result = run(TokenizeConfig(), {"corpus": [corpus], "tokenizer": [tokenizer]}, tmp_path / "out", Execution())
-    assert set(failed(result)) == {"round_trip"}
-    assert failed(result)["round_trip"].blocking
 
 
 def test_what_was_changed_behind_its_back_is_caught(inputs, shard, tmp_path) -> None:

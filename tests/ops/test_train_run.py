@@ -1,16 +1,11 @@
 """Whole runs: what they leave, and that a kill at any moment leaves the same."""
 
 import dataclasses
-import importlib
 import json
-import multiprocessing
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,14 +17,13 @@ from model.hybrid import HybridLM
 from ops.data import TokenData
 from ops.errors import InputError
 from ops.identity import encode
-from ops.stage import Execution
 from ops.train.config import TrainConfig, WSDConfig
 from ops.train.loop import NonFiniteError
 from ops.train.objective import CrossEntropy
 from ops.train.run import run
 from tests.ops.training_inputs import standard_library_texts, tiny_model, write_inputs, write_tokenizer
+from tests.ops.training_kills import EXECUTION, children, contents, interrupt, kill_often, work
 
-EXECUTION = Execution(threads=1)
 ROOT = Path(__file__).parents[2]
 
 
@@ -61,56 +55,6 @@ def config(inputs):
 def undisturbed(config, inputs, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed")
     return out, run(config, inputs, out, EXECUTION)
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    """Every file but the one with measured times."""
-    files = (path for path in sorted(out.rglob("*")) if path.is_file() and path.name != "speed.jsonl")
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
-
-
-def work(stage: str, config, inputs, out: Path, die_at_rename: int | None = None) -> None:
-    """Body of a child: a state after every step; dies at a given rename, without any clean-up."""
-    torch.set_num_threads(1)
-    ops.train.loop.SAVE_EVERY_S = 0.0
-    replace, renames = os.replace, 0
-
-    def counted(source, target):
-        nonlocal renames
-        if renames == die_at_rename:
-            os._exit(9)
-        renames += 1
-        replace(source, target)
-
-    os.replace = counted
-    importlib.import_module(f"ops.{stage}.run").run(config, inputs, out, EXECUTION)
-
-
-def children():
-    """Processes that are forked from a clean one which has already imported torch."""
-    context = multiprocessing.get_context("forkserver")
-    # torch imports torch._dynamo sooner or later, which takes longer than the run.
-    context.set_forkserver_preload(["torch._dynamo", "ops.train.run", "ops.distill.run", "tests.ops.test_train_run"])
-    return context
-
-
-def kill_often(stage: str, config, inputs, out: Path, *, targets: tuple[int, ...], seed: int) -> int:
-    """Run `stage` in children; kill each soon after the state of a target step appears; returns the kills."""
-    rng, kills = random.Random(seed), 0
-    for target in (*targets, None):
-        child = children().Process(target=work, args=(stage, config, inputs, out))
-        child.start()
-        while target is not None and child.is_alive():
-            steps = [int(path.name[5:]) for path in out.glob("state/step-*")]
-            if target == 0 or max(steps, default=0) >= target:
-                time.sleep(rng.random() * 0.03)
-                child.kill()  # no error where it has just ended
-                break
-            time.sleep(0.001)
-        child.join()
-        assert child.exitcode == (0 if target is None else child.exitcode)
-        kills += child.exitcode == -signal.SIGKILL
-    return kills
 
 
 def test_what_a_run_leaves(config, inputs, undisturbed):
@@ -251,7 +195,7 @@ def test_dying_at_every_kind_of_rename_ends_with_the_same_bytes(config, inputs, 
 
 
 def test_a_state_of_another_run_is_refused(config, inputs, undisturbed, tmp_path, monkeypatch):
-    _interrupt(config, inputs, tmp_path, monkeypatch, after=3)
+    interrupt(config, inputs, tmp_path, monkeypatch, after=3)
     with pytest.raises(InputError, match="another configuration"):
         run(dataclasses.replace(config, seed=1), inputs, tmp_path, EXECUTION)
     with pytest.raises(InputError, match="another configuration"):
@@ -260,31 +204,15 @@ def test_a_state_of_another_run_is_refused(config, inputs, undisturbed, tmp_path
 
 @pytest.mark.parametrize("name", ["model.safetensors", "exp_avg_sq.safetensors", "state.json"])
 def test_a_damaged_state_is_named(config, inputs, tmp_path, monkeypatch, name):
-    _interrupt(config, inputs, tmp_path, monkeypatch, after=3)
+    interrupt(config, inputs, tmp_path, monkeypatch, after=3)
     path = tmp_path / "state" / "step-00000003" / name
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match=name):
         run(config, inputs, tmp_path, EXECUTION)
 
 
-def _interrupt(config, inputs, out, monkeypatch, *, after: int) -> None:
-    """Stop as Ctrl-C would, with a state after every step."""
-    monkeypatch.setattr(ops.train.loop, "SAVE_EVERY_S", 0.0)
-    batch = TokenData.batch
-
-    def interrupted(self, **arguments):
-        if arguments["phase"] == 1 and arguments["step"] == after:
-            raise KeyboardInterrupt
-        return batch(self, **arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TokenData, "batch", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run(config, inputs, out, EXECUTION)
-
-
 def test_two_states_are_kept(config, inputs, tmp_path, monkeypatch):
-    _interrupt(config, inputs, tmp_path, monkeypatch, after=5)
+    interrupt(config, inputs, tmp_path, monkeypatch, after=5)
     assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["step-00000004", "step-00000005"]
 
 
