@@ -36,6 +36,10 @@ class Distillation(Objective):
         if self.intermediate is not None:
             attach_projection(student, teacher, self.intermediate, seed=config.seed)
 
+    def networks(self) -> tuple[HybridLM, ...]:
+        online = self.config.loss.kind != "cross_entropy" and self.config.teacher == "online"
+        return (self.model, *self.teacher) if online else (self.model,)
+
     @property
     def intermediate(self) -> IntermediateConfig | None:
         return self.config.loss.intermediate

@@ -6,13 +6,14 @@ kernels are not seen while it traces: on a CPU their torch forms are compiled in
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
+from threading import get_ident
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kernels.cpp import COMPILERS
 from model.hybrid import HybridLM
@@ -26,30 +27,51 @@ SHAPES = 8
 
 
 @contextmanager
-def compiled_layers(model: HybridLM, device: torch.device) -> Iterator[None]:
-    """Every layer compiled, for each shape by itself: which kernel runs must not depend on what was seen before.
-
-    Raises:
-        InputError: where torch.compile has no compiler.
-    """
-    _check(device)
+def compiled_layers(networks: Sequence[HybridLM]) -> Iterator[None]:
+    """The forward pass of every layer compiled, for each shape by itself: which kernel runs must not depend on what was
+    seen before. Hooks of a layer (those of sharding, those that keep its output) run around it as they are."""
     import torch._dynamo  # takes seconds
 
-    layers = [*model.backbone.layers, *(model.mtp.layers if model.mtp is not None else ())]
-    with torch._dynamo.config.patch(recompile_limit=SHAPES * len(layers), fail_on_recompile_limit_hit=True):
-        experts = [module for layer in layers for module in layer.modules() if isinstance(module, Experts)]
+    layers = [layer for network in networks for layer in _layers(network)]
+    most = SHAPES * len(layers)
+    limits = torch._dynamo.config.patch(
+        recompile_limit=most,
+        accumulated_recompile_limit=most,
+        fail_on_recompile_limit_hit=True,
+        optimize_ddp=False,  # a layer is not cut where a bucket of gradients ends
+    )
+    experts = [module for layer in layers for module in layer.modules() if isinstance(module, Experts)]
+    with limits:
         for module in experts:
-            whole: Any = torch.compiler.disable(module.forward)
-            module.forward = whole
+            _replace(module, torch.compiler.disable(module.forward))
         for layer in layers:
-            layer.compile(backend=BACKEND, dynamic=False)
+            _replace(layer, _limited(torch.compile(layer.forward, backend=BACKEND, dynamic=False), limits))
         try:
             yield
         finally:
-            for module in experts:
+            for module in (*experts, *layers):
                 del module.forward
-            for layer in layers:
-                _forget(layer)
+            torch._dynamo.reset()  # the limits are for one run
+
+
+def _layers(network: HybridLM) -> list[nn.Module]:
+    return [*network.backbone.layers, *(network.mtp.layers if network.mtp is not None else ())]
+
+
+def _replace(module: nn.Module, forward: Any) -> None:
+    module.forward = forward
+
+
+def _limited(forward: Callable[..., Tensor], limits: AbstractContextManager[Any]) -> Callable[..., Tensor]:
+    """Settings of torch.compile are those of a thread, and a backward pass on CUDA, which makes inner values again, has
+    one of its own."""
+    owner = get_ident()
+
+    def call(*arguments: Any, **named: Any) -> Tensor:
+        with nullcontext() if get_ident() == owner else limits:
+            return forward(*arguments, **named)
+
+    return call
 
 
 def check_same(state: State, compiled: bool) -> None:
@@ -59,7 +81,8 @@ def check_same(state: State, compiled: bool) -> None:
         raise InputError(f"{state.path}: was made {made} compiled layers; go on with it in the same way")
 
 
-def _check(device: torch.device) -> None:
+def check_compiler(device: torch.device) -> None:
+    """Raise InputError where torch.compile has no compiler."""
     if BACKEND != "inductor":
         return
     if device.type == "cuda":
@@ -69,8 +92,3 @@ def _check(device: torch.device) -> None:
         missing = None if any(map(shutil.which, names)) else f"no C++ compiler ({', '.join(names)})"
     if missing is not None:
         raise InputError(f"compile: torch.compile cannot work here: {missing}; leave it out")
-
-
-def _forget(layer: nn.Module) -> None:
-    """Undo `Module.compile`, for which torch has no call: samples are made with sequences of every length."""
-    layer._compiled_call_impl = None

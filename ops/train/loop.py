@@ -118,8 +118,7 @@ def fit(run: Run) -> None:
         InputError: for a state that cannot be used, or one that was made with other kernels (compiled or not).
         NonFiniteError: when loss or gradient is not finite, before the update; names step and documents.
     """
-    model = run.objective.model
-    with compiled_layers(model, run.world.device) if run.compiled else nullcontext():
+    with compiled_layers(run.objective.networks()) if run.compiled else nullcontext():
         _fit(run)
 
 

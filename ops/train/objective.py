@@ -32,6 +32,10 @@ class Objective(nn.Module):
         """(what to differentiate, what to report), each a sum over the labelled tokens; `more` is that of the batch."""
         raise NotImplementedError
 
+    def networks(self) -> tuple[HybridLM, ...]:
+        """Those that `forward` goes through."""
+        return (self.model,)
+
     def measured(self, measure: Callable[[HybridLM], T]) -> T:
         """What `measure` finds of the network, whose weights are whole while it looks."""
         return measure(self.model)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from model.hybrid import HybridLM
 from ops.data import Batch, TokenData
 from ops.data.token_data import MANIFEST
@@ -14,6 +16,7 @@ from ops.errors import InputError
 from ops.identity import encode, fingerprint
 from ops.progress import track
 from ops.stage import Check, Execution, Inputs, StageResult, many, one
+from ops.train.compiled import check_compiler
 from ops.train.config import RunConfig, TrainConfig
 from ops.train.distributed import World, world
 from ops.train.loop import Run, deterministic, fit
@@ -124,7 +127,12 @@ def open_run(stage: str, config: RunConfig, inputs: Inputs, files: Mapping[str, 
 
 @contextmanager
 def running(execution: Execution) -> Iterator[World]:
-    """The processes of a run, which has the same bits whenever it is executed."""
+    """The processes of a run, which has the same bits whenever it is executed.
+
+    Raises InputError for an execution that cannot be had here.
+    """
+    if execution.compile:
+        check_compiler(torch.device(execution.device))
     with (
         deterministic(threads=execution.threads, device=execution.device),
         world(execution.device, parallel=execution.parallel) as here,

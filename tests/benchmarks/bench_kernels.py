@@ -7,6 +7,7 @@ the products that the chunked form needs, beside what torch's matrix product rea
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from model.checkpoint import save_checkpoint
 from model.config import HybridConfig, width_scaled_std
 from model.generate import generate, prefill
 from model.hybrid import HybridLM
+from ops.train.compiled import compiled_layers
 from tests.benchmarks.timing import best_of, show
 
 THREADS = int(os.environ.get("BENCH_THREADS", "2"))
@@ -167,6 +169,26 @@ def bench_training_step(tmp_path: Path) -> None:
     flops = HYBRID.training_flops_per_token(length) * batch * length
     reached, ceiling = flops / seconds["stillhouse"] / 1e9, _ceiling() / 1e9
     print(f"  stillhouse: {reached:.0f} GFLOP/s; a large matrix product: {ceiling:.0f} GFLOP/s")
+
+
+def bench_compiled_step() -> None:
+    """A training step with torch.compile, which takes torch's forms of the kernels, and without."""
+    _threads()
+    batch, length = 8, 256
+    ids = torch.randint(HYBRID.vocab_size, (batch, length), generator=torch.Generator().manual_seed(0))
+    compiled, plain = (HybridLM.create(HYBRID, seed=0) for _ in range(2))
+
+    def step(model: HybridLM) -> None:
+        hidden = model.hidden_states(ids)[:, :-1].flatten(0, 1)
+        linear_cross_entropy(hidden, model.lm_head.weight, ids[:, 1:].flatten())[0].backward()
+        model.zero_grad()
+
+    with compiled_layers([compiled]):
+        start = time.perf_counter()
+        step(compiled)
+        print(f"\n  compiled in {time.perf_counter() - start:.0f} s")
+        seconds = best_of({"compiled": lambda: step(compiled), "as it is": lambda: step(plain)})
+    show(f"training step of {HYBRID.num_params() / 1e6:.1f} M parameters", seconds, batch * length, "tokens")
 
 
 def bench_decoding(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """A process of the tests under torchrun: `python -m torch.distributed.run ... -m tests.ops.sharded_worker FOLDER`.
 
 Does what `calls.json` in the folder says, one stage after the other: package, config class, config, inputs, output, the
-kind of parallelism, at which step it is interrupted, if it is, and before which of its files of a state process 1 dies
-by SIGKILL, if it does.
+kind of parallelism, whether layers are compiled, at which step it is interrupted, if it is, and before which of its
+files of a state process 1 dies by SIGKILL, if it does.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
+import ops.train.compiled
 import ops.train.loop
 from ops.atomic import read_json
 from ops.data import TokenData
@@ -56,7 +57,8 @@ def perform(call: dict[str, Any]) -> None:
     config = decode(getattr(importlib.import_module(module), name), call["config"])
     inputs = {name: [Path(path) for path in paths] for name, paths in call["inputs"].items()}
     Path(call["out"]).mkdir(parents=True, exist_ok=True)
-    execution = dataclasses.replace(Execution(threads=1), parallel=call["parallel"])
+    compile = call.get("compile", False)
+    execution = dataclasses.replace(Execution(threads=1), parallel=call["parallel"], compile=compile)
     interrupt_at(call["interrupt"])
     if "die_before" in call:
         die_before(call["die_before"])
@@ -72,6 +74,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     faulthandler.dump_traceback_later(150, exit=True)  # a hang shows where
     ops.train.loop.SAVE_EVERY_S = 0.0
+    ops.train.compiled.BACKEND = "aot_eager"  # inductor without its compiler, which takes minutes
     # One group for all stages: torch does not promise that a process can form a second one.
     torch.distributed.init_process_group("gloo")
     leave = torch.distributed.destroy_process_group
