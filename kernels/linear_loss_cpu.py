@@ -1,4 +1,4 @@
-"""The `cpu` backend of the losses of kernels.linear_loss: products by torch, what is between them in csrc/losses.cpp.
+"""The `cpu` backend of the losses of kernels.linear_loss: products by kernels.matmul, the rest in csrc/losses.cpp.
 
 Where the hidden states are wide, tokens are taken in chunks and each chunk's logits are made once: three products, of
 which the gradients are two. Where they are narrow and the vocabulary is large, a chunk that keeps to little memory is
@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from kernels import native
 from kernels.loss_chunks import chunks
+from kernels.matmul import matmul
 from kernels.softcap import softcap, softcap_gradient_
 
 NARROW_WIDTH = 128
@@ -45,7 +46,7 @@ class Projection(NamedTuple):
     cap: float | None
 
     def logits(self, tokens: slice, columns: slice = slice(None), out: Tensor | None = None) -> Tensor:
-        return softcap(torch.mm(self.hidden_TD[tokens], self.weight_VD[columns].T, out=out), self.cap)
+        return softcap(matmul(self.hidden_TD[tokens], self.weight_VD[columns].T, out_MN=out), self.cap)
 
 
 class Loss(NamedTuple):
@@ -128,9 +129,9 @@ def by_chunks(
         if capped_CV is not None and cap is not None:
             softcap_gradient_(logits_CV, capped_CV, cap)
         if gradients.hidden_TD is not None:
-            torch.mm(logits_CV, weight_VD, out=gradients.hidden_TD[part])
+            matmul(logits_CV, weight_VD, out_MN=gradients.hidden_TD[part])
         if gradients.weight_VD is not None:
-            gradients.weight_VD.addmm_(logits_CV.T, hidden_TD[part])
+            matmul(logits_CV.T, hidden_TD[part], out_MN=gradients.weight_VD, add=True)
 
 
 def _by_tiles(loss: Loss, losses_T: Tensor, gradients: Gradients) -> None:
@@ -160,9 +161,9 @@ def _by_tiles(loss: Loss, losses_T: Tensor, gradients: Gradients) -> None:
             if capped_CW is not None and cap is not None:
                 softcap_gradient_(logits_CW, capped_CW, cap)
             if gradients.hidden_TD is not None:
-                gradients.hidden_TD[part].addmm_(logits_CW, weight_VD[columns])
+                matmul(logits_CW, weight_VD[columns], out_MN=gradients.hidden_TD[part], add=True)
             if gradients.weight_VD is not None:
-                gradients.weight_VD[columns].addmm_(logits_CW.T, hidden_TD[part])
+                matmul(logits_CW.T, hidden_TD[part], out_MN=gradients.weight_VD[columns], add=True)
 
 
 class _NativeLoss(Function):

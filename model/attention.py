@@ -12,6 +12,7 @@ from kernels.rmsnorm import rms_norm
 from kernels.softcap import capped_attention
 from model.cache import AttentionState
 from model.config import HybridConfig
+from model.linear import Linear
 
 
 def document_mask(seq_idx_BL: Tensor) -> Tensor:
@@ -42,10 +43,10 @@ class Attention(nn.Module):
         self.grouped = config.num_key_value_heads != config.num_attention_heads
         q_dim = config.num_attention_heads * config.head_dim
         kv_dim = config.num_key_value_heads * config.head_dim
-        self.q_proj = nn.Linear(config.d_model, q_dim, bias=False)
-        self.k_proj = nn.Linear(config.d_model, kv_dim, bias=False)
-        self.v_proj = nn.Linear(config.d_model, kv_dim, bias=False)
-        self.o_proj = nn.Linear(q_dim, config.d_model, bias=False)
+        self.q_proj = Linear(config.d_model, q_dim)
+        self.k_proj = Linear(config.d_model, kv_dim)
+        self.v_proj = Linear(config.d_model, kv_dim)
+        self.o_proj = Linear(q_dim, config.d_model)
         for name in "" if config.attention_norm == "none" else config.attention_norm:
             setattr(self, f"{name}_norm", HeadNorm(config))
 

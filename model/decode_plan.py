@@ -20,12 +20,13 @@ from model.cache import AttentionState, DecodeCache, MambaState
 from model.config import HybridConfig
 from model.ffn import FeedForward
 from model.hybrid import Backbone, HybridLM
+from model.linear import Linear
 from model.mamba2 import GatedRMSNorm, Mamba2Mixer
 from model.moe import Experts, MixtureOfExperts, Router
 
 MODULES = (
     *(HybridLM, Backbone, Block, RMSNorm, Mamba2Mixer, GatedRMSNorm, Attention, HeadNorm, FeedForward),
-    *(MixtureOfExperts, Experts, Router, nn.Linear, nn.Conv1d, nn.Embedding, nn.ModuleList, nn.Identity),
+    *(MixtureOfExperts, Experts, Router, Linear, nn.Conv1d, nn.Embedding, nn.ModuleList, nn.Identity),
 )
 """What the plan describes, to the letter: a subclass may compute something else."""
 
@@ -163,7 +164,7 @@ def _check_module(name: str, module: nn.Module) -> None:
         raise Declined(f"{name} is a {type(module).__name__} that is not the family's own")
     if module._forward_pre_hooks or module._forward_hooks:
         raise Declined(f"{name} has hooks")
-    if isinstance(module, nn.Linear) and module.bias is not None:
+    if isinstance(module, Linear) and module.bias is not None:
         raise Declined(f"{name} has a bias")
     if isinstance(module, Router) and module.counts_N is not None:
         raise Declined("the tokens of each expert are being counted")

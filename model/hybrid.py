@@ -16,6 +16,7 @@ from model.block import Block, RMSNorm, Visibility
 from model.cache import DecodeCache
 from model.config import HybridConfig
 from model.init import initialise
+from model.linear import Linear
 from model.moe import not_counting
 from model.mtp import MultiTokenPrediction
 
@@ -75,7 +76,7 @@ class HybridLM(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = Backbone(config)
-        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.d_model, config.vocab_size)
         self.mtp = MultiTokenPrediction(config) if config.num_nextn_predict_layers else None
         self.tie_weights()
 

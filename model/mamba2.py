@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from kernels.mamba2 import Settings, States, Weights, mamba2_mix
 from model.cache import MambaState
 from model.config import HybridConfig
+from model.linear import Linear
 
 
 class GatedRMSNorm(nn.Module):
@@ -32,13 +33,13 @@ class Mamba2Mixer(nn.Module):
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         self.config = config
-        self.in_proj = nn.Linear(config.d_model, config.in_proj_dim, bias=False)
+        self.in_proj = Linear(config.d_model, config.in_proj_dim)
         self.conv1d = nn.Conv1d(config.conv_dim, config.conv_dim, config.conv_kernel, groups=config.conv_dim, bias=True)
         self.dt_bias = nn.Parameter(torch.zeros(config.mamba_num_heads))
         self.A_log = nn.Parameter(torch.zeros(config.mamba_num_heads))
         self.D = nn.Parameter(torch.ones(config.mamba_num_heads))
         self.norm = GatedRMSNorm(config)
-        self.out_proj = nn.Linear(config.d_inner, config.d_model, bias=False)
+        self.out_proj = Linear(config.d_inner, config.d_model)
 
     def forward(self, x_BLD: Tensor, *, seq_idx_BL: Tensor | None = None, state: MambaState | None = None) -> Tensor:
         assert self.conv1d.bias is not None

@@ -15,8 +15,10 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear, relu
 
+from kernels.matmul import matmul
 from model.config import HybridConfig
 from model.ffn import FeedForward
+from model.linear import Linear
 
 
 class Router(nn.Module):
@@ -86,7 +88,7 @@ class _GroupedLinear(Function):
         ctx.counts = counts
         y_FO = x_FI.new_empty(x_FI.shape[0], weight_NOI.shape[1])
         for expert, part in _used(counts):
-            torch.mm(x_FI[part], weight_NOI[expert].T, out=y_FO[part])
+            matmul(x_FI[part], weight_NOI[expert].T, out_MN=y_FO[part])
         return y_FO
 
     @staticmethod
@@ -95,8 +97,8 @@ class _GroupedLinear(Function):
         x_FI, weight_NOI = ctx.saved_tensors
         grad_x_FI, grad_weight_NOI = torch.empty_like(x_FI), torch.empty_like(weight_NOI)
         for expert, part in _used(ctx.counts):
-            torch.mm(grad_FO[part], weight_NOI[expert], out=grad_x_FI[part])
-            torch.mm(grad_FO[part].T, x_FI[part], out=grad_weight_NOI[expert])
+            matmul(grad_FO[part], weight_NOI[expert], out_MN=grad_x_FI[part])
+            matmul(grad_FO[part].T, x_FI[part], out_MN=grad_weight_NOI[expert])
         for expert, count in enumerate(ctx.counts):
             if not count:
                 grad_weight_NOI[expert].zero_()
@@ -186,8 +188,8 @@ class MixtureOfExperts(nn.Module):
         self.shared_experts = FeedForward(config, width=config.moe_shared_expert_intermediate_size)
         self.latent = config.moe_latent_size is not None
         if config.moe_latent_size is not None:
-            self.fc1_latent_proj = nn.Linear(config.d_model, config.moe_latent_size, bias=False)
-            self.fc2_latent_proj = nn.Linear(config.moe_latent_size, config.d_model, bias=False)
+            self.fc1_latent_proj = Linear(config.d_model, config.moe_latent_size)
+            self.fc2_latent_proj = Linear(config.moe_latent_size, config.d_model)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         x_TD = x_BLD.flatten(0, -2)

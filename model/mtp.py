@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from model.block import Block, RMSNorm, Visibility
 from model.config import HybridConfig
+from model.linear import Linear
 
 
 class MTPLayer(Block):
@@ -25,7 +26,7 @@ class MTPLayer(Block):
         super().__init__(config, letter)
         if first:
             self.enorm, self.hnorm = RMSNorm(config), RMSNorm(config)
-            self.eh_proj = nn.Linear(2 * config.d_model, config.d_model, bias=False)
+            self.eh_proj = Linear(2 * config.d_model, config.d_model)
         if last:
             self.final_layernorm = RMSNorm(config)
 
