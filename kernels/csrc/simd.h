@@ -97,6 +97,9 @@ template <class T> inline Vec<T> splat(T s) {
 }
 
 template <class T> inline T sum_lanes(Vec<T> v) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) return _mm512_reduce_add_ps((__m512)v);  // in the order below
+#endif
   T parts[LANES<T>];
   store(parts, v);
   for (int width = LANES<T> / 2; width; width /= 2)
@@ -150,6 +153,23 @@ inline void transpose(const T* from, int64_t from_step, int64_t rows, int64_t co
 
 // exp with 2 ulp for float; results below the smallest normal number are 0, arguments above 88 count as 88.
 // Polynomial of the Cephes library (S. Moshier), expf.
+#if defined(__AVX512F__)
+inline Vec<float> exp_of(Vec<float> x) {
+  using V = Vec<float>;
+  const V clamped = (V)_mm512_min_ps(_mm512_set1_ps(88.0f), (__m512)x);  // NaN stays: the second is taken
+  const V rounder = splat(12582912.0f);                                  // 1.5 * 2^23
+  const V n = (clamped * 1.44269504088896341f + rounder) - rounder;
+  const V r = clamped - n * 0.693359375f - n * -2.12194440e-4f;
+  V y = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  y = y * r + 8.3334519073e-3f;
+  y = y * r + 4.1665795894e-2f;
+  y = y * r + 1.6666665459e-1f;
+  y = y * r + 5.0000001201e-1f;
+  y = (y * r + 1.0f) * r + 1.0f;
+  const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-87.0f), _CMP_NLT_UQ);
+  return (V)_mm512_maskz_scalef_ps(normal, (__m512)y, (__m512)n);
+}
+#else
 inline Vec<float> exp_of(Vec<float> x) {
   using V = Vec<float>;
   using I = Ints<float>;
@@ -168,6 +188,7 @@ inline Vec<float> exp_of(Vec<float> x) {
   std::memcpy(&scale, &exponent, sizeof scale);
   return x < -87.0f ? V{} : y * scale;
 }
+#endif
 inline Vec<double> exp_of(Vec<double> x) {
   for (int i = 0; i < LANES<double>; i++) x[i] = std::exp(x[i]);
   return x;

@@ -14,7 +14,7 @@
 // term with its own gradient. Terms of a position with itself (s = t) know no decay and are left out exactly.
 #pragma once
 
-#include "tiles.h"
+#include "pack.h"
 
 extern "C" struct SsdArgs {
   int64_t batch, length, heads, head_dim, groups, state, chunk, block, threads;
@@ -31,23 +31,7 @@ namespace {
 
 constexpr int64_t DIAGONAL = 16;  // L is computed directly in squares of this size, as a product of factors elsewhere
 
-constexpr int64_t AHEAD = 6;  // rows: those of a large step lie on pages of their own, which no processor foresees
-
-// Copy rows [rows][columns] with a step into [rows][padded], zeros behind.
-template <class T>
-void pack(const T* from, int64_t step, int64_t rows, int64_t columns, T* to, int64_t padded) {
-  for (int64_t i = 0; i < rows; i++) {
-    const T* f = from + i * step;
-    T* t = to + i * padded;
-    if (i + AHEAD < rows) expect(f + AHEAD * step, columns);
-    int64_t j = 0;
-    for (; j + LANES<T> <= columns; j += LANES<T>) store(t + j, load(f + j));
-    for (; j < columns; j++) t[j] = f[j];
-    for (; j < padded; j++) t[j] = T(0);
-  }
-}
-
-// The same, and once more with each row times its factor.
+// `pack`, and once more with each row times its factor.
 template <class T>
 void pack_scaled(const T* from, int64_t step, int64_t rows, int64_t columns, T* to, T* scaled, const T* factor,
                  int64_t padded) {
@@ -60,22 +44,6 @@ void pack_scaled(const T* from, int64_t step, int64_t rows, int64_t columns, T* 
       store(scaled + i * padded + j, v * factor[i]);
     }
   }
-}
-
-// [rows][columns] -> [columns][padded], zeros behind.
-template <class T>
-void pack_transposed(const T* from, int64_t step, int64_t rows, int64_t columns, T* to, int64_t padded) {
-  transpose(from, step, rows, columns, to, padded);
-  if (rows < padded)
-    for (int64_t j = 0; j < columns; j++) std::fill(to + j * padded + rows, to + (j + 1) * padded, T(0));
-}
-
-// The step between rows of `columns` numbers: room for whole tiles, and an odd number of cache lines, so that rows one
-// below the other do not compete for the same lines of the cache.
-template <class T> int64_t step_of(int64_t columns) {
-  constexpr int64_t LINE = 64 / sizeof(T);
-  const int64_t step = round_up(columns, TILE_COLUMNS<T>);
-  return step / LINE % 2 ? step : step + LINE;
 }
 
 // N, P, Q; rounded up to whole tiles (Nw, ...); steps between rows (Np, ...).

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softplus
 
+from kernels.attention import attention, visible
 from kernels.conv1d import causal_conv1d
 from kernels.linear_loss import linear_cross_entropy, linear_kl
 from kernels.rmsnorm import gated_rms_norm
@@ -33,6 +34,11 @@ SCANS = [
     (4, 512, 8, 32, 1, 32, 64, 5),
     (2, 1024, 16, 64, 2, 64, 64, 4),
     (1, 2048, 16, 64, 8, 128, 128, 4),
+]
+ATTENTIONS = [
+    # batch, query heads, key-value heads, length, head_dim
+    (8, 8, 2, 256, 32),
+    (2, 16, 4, 1024, 64),
 ]
 HYBRID = HybridConfig(
     pattern="M-M-M*-M-",
@@ -105,6 +111,38 @@ def bench_ssd(shape: tuple[int, ...]) -> None:
     forward = {"cpu": lambda: ours("cpu"), "torch": lambda: ours("torch"), "transformers": theirs}
     with torch.no_grad():
         show("  the same, forward alone", best_of(forward), batch * length, "tokens")
+
+
+@pytest.mark.parametrize("shape", ATTENTIONS)
+@pytest.mark.parametrize("documents", [0, 7])
+def bench_attention(shape: tuple[int, ...], documents: int) -> None:
+    """Beside torch's scaled_dot_product_attention, for documents with a mask, whose making is not counted."""
+    _threads()
+    batch, heads, kv_heads, length, head_dim = shape
+    q, k, v = (
+        _normal(batch, length, count * head_dim, seed=seed, grad=False).unflatten(-1, (count, head_dim)).transpose(1, 2)
+        for seed, count in enumerate((heads, kv_heads, kv_heads))
+    )
+    grad = _normal(batch, length, heads, head_dim, seed=3, grad=False).transpose(1, 2)
+    inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
+    seq_idx = (torch.arange(length) * documents // length).expand(batch, length) if documents else None
+    mask = None if seq_idx is None else visible(length, seq_idx)
+
+    def forward(backend: str) -> Tensor:
+        return attention(*inputs, seq_idx_BT=seq_idx, mask_B1LT=mask, backend=backend)
+
+    names = ("cpu", "torch")
+    steps = {name: lambda name=name: torch.autograd.grad(forward(name), inputs, grad) for name in names}
+    seconds = best_of(steps)
+    of = f"{documents} documents a row" if documents else "causal"
+    title = f"attention forward and backward (b, h, k, l, e) = {shape}, {of}; bar 2x"
+    show(title, seconds, batch * length, "tokens")
+    if seq_idx is None:
+        reached = 7 * batch * heads * length * (length + 1) * head_dim / seconds["cpu"] / 1e9
+        print(f"  cpu: {reached:.0f} GFLOP/s; a large matrix product: {_ceiling() / 1e9:.0f} GFLOP/s")
+    with torch.no_grad():
+        alone = {name: lambda name=name: forward(name) for name in names}
+        show("  the same, forward alone", best_of(alone), batch * length, "tokens")
 
 
 def bench_convolution_and_norm() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from kernels import cpp, native
+from kernels.attention import attention
 from kernels.conv1d import causal_conv1d
 from kernels.linear_loss import linear_cross_entropy, linear_kl
 from kernels.mamba2 import States, mamba2_mix
@@ -178,8 +179,15 @@ def mixer_inputs():
     return [zxBCdt, *weights], run
 
 
+def attention_inputs():
+    seq_idx = torch.arange(150).gt(40).long().expand(2, 150)
+    inputs = [normal(2, heads, 150, 20, seed=heads) for heads in (6, 2, 2)]
+    return inputs, lambda *t: [attention(*t, seq_idx_BT=seq_idx, backend="cpu")]
+
+
 TARGETS = torch.arange(300) % 77
 OPERATIONS = {
+    "attention": attention_inputs(),
     "ssd": (scan_inputs(), lambda *t: ssd(*t, backend="cpu")),
     "conv1d": ([normal(3, 50, 70), normal(70, 4), normal(70)], lambda *t: causal_conv1d(*t, backend="cpu")[:1]),
     "rms_norm": ([normal(300, 40), normal(40)], lambda *t: [rms_norm(*t, eps=1e-5, backend="cpu")]),
