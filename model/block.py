@@ -3,13 +3,14 @@
 Shape suffixes: B batch, L length, T positions so far, D model width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from kernels.attention import visible
 from kernels.rmsnorm import rms_norm
-from model.attention import Attention, document_mask
+from model.attention import Attention
 from model.cache import AttentionState, MambaState
 from model.config import HybridConfig
 from model.ffn import FeedForward
@@ -26,34 +27,39 @@ MIXERS: dict[str, type[Mamba2Mixer | Attention | FeedForward | MixtureOfExperts]
 
 @dataclass(frozen=True, kw_only=True)
 class Visibility:
-    """Who sees whom in a forward pass; all None: each position sees those before it and itself."""
+    """Who sees whom in a forward pass; all None: each position sees those before it and itself.
+
+    The constructors make `mask_B1LT` once for all layers where `mask` says that their attention reads it.
+    """
 
     seq_idx_BL: Tensor | None = None
-    """Numbers of documents, or 0 for padding and 1 for text."""
+    """Numbers of documents, or 0 for padding and 1 for text, for layers that have a state."""
+
+    seq_idx_BT: Tensor | None = None
+    """The same for attention: of all positions so far."""
 
     mask_B1LT: Tensor | None = None
-    """Which positions attention sees, in place of all that are earlier."""
+    """Which positions attention sees, as `seq_idx_BT` has it."""
 
     text_BL1: Tensor | None = None
     """False where padding is, which no layer may read."""
 
     @classmethod
-    def of_documents(cls, seq_idx_BL: Tensor) -> "Visibility":
+    def of_documents(cls, seq_idx_BL: Tensor, *, mask: bool = True) -> "Visibility":
         """Packed documents do not see one another."""
-        return cls(seq_idx_BL=seq_idx_BL, mask_B1LT=document_mask(seq_idx_BL))
+        mask_B1LT = visible(seq_idx_BL.shape[1], seq_idx_BL) if mask else None
+        return cls(seq_idx_BL=seq_idx_BL, seq_idx_BT=seq_idx_BL, mask_B1LT=mask_B1LT)
 
     @classmethod
-    def of_padded_rows(cls, text_BL: Tensor) -> "Visibility":
+    def of_padded_rows(cls, text_BL: Tensor, *, mask: bool = True) -> "Visibility":
         """Rows that are padded on the left: padding is a document of its own, with zeros in front of each layer."""
-        seq_idx_BL = text_BL.long()
-        return cls(seq_idx_BL=seq_idx_BL, mask_B1LT=document_mask(seq_idx_BL), text_BL1=text_BL[..., None])
+        return replace(cls.of_documents(text_BL.long(), mask=mask), text_BL1=text_BL[..., None])
 
     @classmethod
-    def behind_padding(cls, padding_B: Tensor, past: int, length: int) -> "Visibility":
+    def behind_padding(cls, padding_B: Tensor, past: int, length: int, *, mask: bool = True) -> "Visibility":
         """`length` positions after `past` kept ones, of which row b's first padding_B[b] are padding."""
-        key_T = torch.arange(past + length, device=padding_B.device)
-        seen_LT = key_T <= key_T[past:, None]
-        return cls(mask_B1LT=(seen_LT & (key_T >= padding_B[:, None, None]))[:, None])
+        seq_idx_BT = (torch.arange(past + length, device=padding_B.device) >= padding_B[:, None]).long()
+        return cls(seq_idx_BT=seq_idx_BT, mask_B1LT=visible(length, seq_idx_BT) if mask else None)
 
 
 class RMSNorm(nn.Module):
@@ -96,7 +102,8 @@ class Block(nn.Module):
             return x_BLD + self._added(self.mixer(normed_BLD, seq_idx_BL=visibility.seq_idx_BL, state=state))
         if isinstance(self.mixer, Attention):
             assert state is None or isinstance(state, AttentionState)
-            return x_BLD + self._added(self.mixer(normed_BLD, mask_B1LL=visibility.mask_B1LT, state=state))
+            seq_idx_BT, mask_B1LT = visibility.seq_idx_BT, visibility.mask_B1LT
+            return x_BLD + self._added(self.mixer(normed_BLD, seq_idx_BT=seq_idx_BT, mask_B1LT=mask_B1LT, state=state))
         return x_BLD + self._added(self.mixer(normed_BLD))
 
     def _added(self, y_BLD: Tensor) -> Tensor:

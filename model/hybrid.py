@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from kernels.attention import takes_documents
 from kernels.softcap import softcap
 from model.block import Block, RMSNorm, Visibility
 from model.cache import DecodeCache
@@ -127,7 +128,7 @@ class HybridLM(nn.Module):
             raise ValueError("attention_mask_BL cannot be combined with seq_idx_BL")
         visibility = None
         if seq_idx_BL is not None:
-            visibility = Visibility.of_documents(seq_idx_BL)
+            visibility = Visibility.of_documents(seq_idx_BL, mask=self._masked())
         elif attention_mask_BL is not None:
             text_BL = _text(attention_mask_BL, input_ids_BL)
             if cache is not None:
@@ -136,10 +137,18 @@ class HybridLM(nn.Module):
                 cache.padding_B = (~text_BL).sum(1)
                 cache.padded = not bool(text_BL.all())
             if not bool(text_BL.all()):
-                visibility = Visibility.of_padded_rows(text_BL)
+                visibility = Visibility.of_padded_rows(text_BL, mask=self._masked())
         elif cache is not None and cache.padded:
-            visibility = Visibility.behind_padding(cache.padding_B, cache.length, input_ids_BL.shape[1])
+            length = input_ids_BL.shape[1]
+            visibility = Visibility.behind_padding(cache.padding_B, cache.length, length, mask=self._masked())
         return self.backbone(input_ids_BL, visibility=visibility, cache=cache)
+
+    def _masked(self) -> bool:
+        """Whether attention reads masks of all pairs of positions: that in C++ does not."""
+        weight = self.lm_head.weight
+        other_type = torch.is_autocast_enabled(weight.device.type)
+        capped = self.config.attn_logit_softcapping is not None
+        return capped or other_type or not takes_documents(weight.device, weight.dtype)
 
     def mtp_hidden_states(
         self, hidden_BLD: Tensor, input_ids_BL: Tensor, *, depths: int = 1, seq_idx_BL: Tensor | None = None
@@ -153,7 +162,9 @@ class HybridLM(nn.Module):
         """
         if self.mtp is None:
             raise ValueError("num_nextn_predict_layers is 0: the network has no multi-token prediction")
-        visibility = None if seq_idx_BL is None else Visibility.of_documents(seq_idx_BL)
+        visibility = None
+        if seq_idx_BL is not None:
+            visibility = Visibility.of_documents(seq_idx_BL, mask=self._masked())
         found = []
         for depth in range(depths):
             later_BL = torch.zeros_like(input_ids_BL)

@@ -100,8 +100,9 @@ def _kept(letter: str, model: HybridConfig, *, half: bool) -> int:
         products = d + model.in_proj_dim + model.conv_dim + 2 * model.d_inner
         products += model.d_inner * model.ssm_state_size * FLOAT32 // (model.chunk_size * narrow)
     elif letter == "*":
+        # Queries, keys, values, the output, and a normaliser of each head in float32.
         heads = 2 * model.num_attention_heads + 2 * model.num_key_value_heads
-        products = d + heads * model.head_dim
+        products = d + heads * model.head_dim + model.num_attention_heads * FLOAT32 // narrow
     elif letter == "-":
         products = d + model.intermediate_size
     else:
