@@ -8,6 +8,7 @@ themselves under the names of `AUTO_ORDER`, each with a test of the devices, and
 |---|---|---|
 | triton | own kernels in Triton | CUDA; on CPU by name alone, where TRITON_INTERPRET=1 lets triton interpret them |
 | mamba_ssm | the kernels of the package mamba-ssm | CUDA, where it is installed |
+| amx | products of matrices in C++, see kernels.matmul | CPU with AMX |
 | cpu | own kernels in C++, see kernels.native | CPU |
 | torch | torch alone | everywhere |
 
@@ -26,7 +27,7 @@ import torch
 F = TypeVar("F", bound=Callable[..., object])
 
 # What `backend="auto"` prefers, best first. `ref` is never chosen: it is the oracle.
-AUTO_ORDER = ("triton", "mamba_ssm", "cpu", "torch")
+AUTO_ORDER = ("triton", "mamba_ssm", "amx", "cpu", "torch")
 
 
 def _everywhere(device: torch.device) -> bool:

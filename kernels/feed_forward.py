@@ -65,8 +65,8 @@ class _TiledFeedForward(Function):
         return grad_x, grad_up_MD, grad_down_DM
 
 
-@FEED_FORWARD.register("cpu", usable=matmul.usable, dtypes=[torch.float32])
-def _feed_forward_cpu(x, up_MD, down_DM):
+@FEED_FORWARD.register("amx", usable=matmul.usable, dtypes=[torch.float32])
+def _feed_forward_amx(x, up_MD, down_DM):
     inner, outer = up_MD.shape
     if not matmul.large_enough(x.numel() // outer, inner, outer):
         return _feed_forward_torch(x, up_MD, down_DM)

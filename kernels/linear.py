@@ -54,8 +54,8 @@ class _TiledLinear(Function):
         return None if grad_x_TI is None else grad_x_TI.view(ctx.shape), grad_weight_OI
 
 
-@LINEAR.register("cpu", usable=usable, dtypes=[torch.float32])
-def _linear_cpu(x, weight_OI):
+@LINEAR.register("amx", usable=usable, dtypes=[torch.float32])
+def _linear_amx(x, weight_OI):
     outputs, inputs = weight_OI.shape
     if not large_enough(x.numel() // inputs, inputs, outputs):
         return torch.nn.functional.linear(x, weight_OI)
