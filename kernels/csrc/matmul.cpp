@@ -35,7 +35,7 @@ namespace {
 constexpr int64_t PIECES = 3, TILE = 16, PANEL = 2 * TILE, STEP = 32;
 constexpr int64_t LINE = 64, TILE_BYTES = TILE * LINE, PIECE_BYTES = 2 * TILE_BYTES, BLOCK_BYTES = PIECES * PIECE_BYTES;
 constexpr int64_t MOST_STEPS = 16, LEFT_BYTES = 768 << 10, MOST_RIGHT_PANELS = 128;
-constexpr int64_t PIECES_OF_THREAD = 4, LEAST_GROUP = 4, FEW_RIGHT_PANELS = 4;
+constexpr int64_t PIECES_OF_THREAD = 2, LEAST_GROUP = 4, FEW_RIGHT_PANELS = 4;
 
 inline int64_t parts(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
 
@@ -234,7 +234,7 @@ void multiply_panel(const MatmulArgs& a, const char* left, const char* right, in
   if (last && a.then != NOTHING) finish(a, row, column, rows, columns);
 }
 
-// The shape of the work. There are several pieces of it for each thread, which take them as they come: cores of a shared
+// The shape of the work. There are two pieces of it for each thread, which take them as they come: cores of a shared
 // machine are not equally fast.
 struct Plan {
   int64_t rows, columns, steps;  // panels of the left and the right factor, blocks along K
