@@ -25,7 +25,7 @@ def formula(x, up, down):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("sizes", [(2, 8, 12), (50, 96, 160), (47, 130, 2100)])
+@pytest.mark.parametrize("sizes", [(2, 8, 12), (50, 160, 192), (47, 130, 2100)])
 def test_values_and_gradients(backend, sizes):
     given = inputs(*sizes)
     exact = [tensor.detach().double().requires_grad_() for tensor in given]
@@ -40,7 +40,7 @@ def test_values_and_gradients(backend, sizes):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("wanted", range(3))
 def test_gradients_that_nobody_wants_are_not_made(backend, wanted):
-    given = [tensor.detach().requires_grad_(index == wanted) for index, tensor in enumerate(inputs(60, 96, 160))]
+    given = [tensor.detach().requires_grad_(index == wanted) for index, tensor in enumerate(inputs(60, 160, 192))]
     feed_forward(*given, backend=backend).sum().backward()
     assert [tensor.grad is not None for tensor in given] == [index == wanted for index in range(3)]
     exact = [tensor.detach().double().requires_grad_() for tensor in given]
@@ -50,7 +50,7 @@ def test_gradients_that_nobody_wants_are_not_made(backend, wanted):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_nan_stays(backend):
-    x, up, down = inputs(60, 96, 160)
+    x, up, down = inputs(60, 160, 192)
     x.data[1, 7, 3] = float("nan")
     y = feed_forward(x, up, down, backend=backend)
     assert y[1, 7].isnan().all()
@@ -61,8 +61,8 @@ def layer():
     config = HybridConfig(
         pattern="-",
         vocab_size=64,
-        d_model=96,
-        intermediate_size=160,
+        d_model=160,
+        intermediate_size=192,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=16,
@@ -78,7 +78,7 @@ def layer():
 
 
 def test_hooks_on_a_projection_see_what_they_saw():
-    module, seen, x = layer(), [], normal(3, 60, 96, seed=1)
+    module, seen, x = layer(), [], normal(3, 60, 160, seed=1)
     alone = module(x)
     module.down_proj.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     torch.testing.assert_close(module(x), alone, rtol=1e-5, atol=1e-6)
@@ -86,7 +86,7 @@ def test_hooks_on_a_projection_see_what_they_saw():
 
 
 def test_a_bias_counts():
-    module, x = layer(), normal(3, 60, 96, seed=1)
+    module, x = layer(), normal(3, 60, 160, seed=1)
     alone = module(x)
-    module.down_proj.bias = torch.nn.Parameter(torch.ones(96))
+    module.down_proj.bias = torch.nn.Parameter(torch.ones(160))
     torch.testing.assert_close(module(x), alone + 1, rtol=1e-5, atol=1e-6)

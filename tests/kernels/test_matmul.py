@@ -5,7 +5,7 @@ import torch
 
 from kernels import native
 from kernels.linear import LINEAR, linear
-from kernels.matmul import LEAST_PRODUCTS, LEAST_SIDE, large_enough, matmul, usable
+from kernels.matmul import LEAST_SIDE, large_enough, matmul, usable
 
 UNIT = 2.0**-24
 """Half a unit in the last place of a float32, relative."""
@@ -14,10 +14,10 @@ SHAPES = [
     # m, n, k: on and off the panels of 32, several depths of 512 along k, right factors of more than 128 panels
     (128, 128, 128),
     (129, 160, 200),
-    (64, 4200, 64),
-    (515, 97, 65),
-    (70, 66, 1700),
-    (67, 333, 513),
+    (130, 4200, 128),
+    (515, 137, 129),
+    (140, 131, 1700),
+    (133, 333, 513),
 ]
 needs_tiles = pytest.mark.skipif(not usable(torch.device("cpu")), reason="no AMX here: products are torch's")
 
@@ -90,9 +90,9 @@ def test_whole_numbers_are_exact():
 
 def test_zeros_add_nothing():
     """What pruning relies on: a row of zeros along k gives the same bits as no such row."""
-    left, right = factors((96, 160, 256), "NN")
+    left, right = factors((160, 200, 256), "NN")
     left[:, 200:], right[200:] = 0, 0
-    assert torch.equal(matmul(left, right)[:64], matmul(left[:64], right))
+    assert torch.equal(matmul(left, right)[:128], matmul(left[:128], right))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -104,7 +104,7 @@ def test_what_is_not_finite_stays_so(bad):
     assert found[[*range(3), *range(4, 128)]].isfinite().all()
 
 
-@pytest.mark.parametrize("shape", [(100, 3000, 600), (700, 64, 300), (64, 64, 4000)])
+@pytest.mark.parametrize("shape", [(150, 3000, 600), (700, 128, 300), (128, 128, 4000)])
 def test_same_bits_for_every_number_of_threads(shape):
     left, right = factors(shape, "NT")
     before, found = torch.get_num_threads(), []
@@ -124,7 +124,7 @@ def test_same_bits_for_every_number_of_threads(shape):
 def test_rows_and_columns_do_not_depend_on_others():
     left, right = factors((300, 500, 700), "NN")
     whole = matmul(left, right)
-    assert torch.equal(matmul(left[100:170], right[:, 33:200]), whole[100:170, 33:200])
+    assert torch.equal(matmul(left[100:230], right[:, 33:200]), whole[100:230, 33:200])
 
 
 @needs_tiles
@@ -132,18 +132,17 @@ def test_tiles_multiply_what_is_large_enough(monkeypatch):
     called = []
     monkeypatch.setattr(native, "call", lambda *arguments: called.append(arguments))
     matmul(*factors((LEAST_SIDE - 1, 1000, 1000), "NN"))
-    matmul(*factors((LEAST_SIDE, LEAST_SIDE, LEAST_SIDE), "NN"))
     matmul(normal(128, 128, dtype=torch.float64), normal(128, 128, dtype=torch.float64))
     monkeypatch.setenv("STILLHOUSE_KERNELS", "cpu,torch")
-    matmul(*factors((128, 128, LEAST_PRODUCTS // 128**2), "NN"))
+    matmul(*factors((LEAST_SIDE, LEAST_SIDE, LEAST_SIDE), "NN"))
     assert not called
     monkeypatch.delenv("STILLHOUSE_KERNELS")
-    matmul(*factors((128, 128, LEAST_PRODUCTS // 128**2), "NN"))
+    matmul(*factors((LEAST_SIDE, LEAST_SIDE, LEAST_SIDE), "NN"))
     assert len(called) == 1
 
 
 @pytest.mark.parametrize("backend", LINEAR.backends("cpu"))
-@pytest.mark.parametrize("shape", [(2, 70, 96, 200), (1, 3, 5, 7)])
+@pytest.mark.parametrize("shape", [(2, 70, 160, 200), (1, 3, 5, 7)])
 def test_linear(backend, shape):
     batch, length, inputs, outputs = shape
     x, weight = normal(batch, length, inputs).requires_grad_(), normal(outputs, inputs, seed=1).requires_grad_()
@@ -159,10 +158,10 @@ def test_linear(backend, shape):
 
 @pytest.mark.parametrize("backend", LINEAR.backends("cpu"))
 def test_linear_of_what_is_not_contiguous(backend):
-    x, weight = normal(96, 4, 64).transpose(0, 1)[..., ::2].requires_grad_(), normal(192, 32, seed=1)
+    x, weight = normal(96, 4, 320).transpose(0, 1)[..., ::2].requires_grad_(), normal(192, 160, seed=1)
     y = linear(x, weight, backend=backend)
-    torch.testing.assert_close(y, torch.nn.functional.linear(x, weight))
-    torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0], weight.sum(0).expand(x.shape))
+    torch.testing.assert_close(y, torch.nn.functional.linear(x, weight), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0], weight.sum(0).expand(x.shape), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("backend", LINEAR.backends("cpu"))
