@@ -152,20 +152,23 @@ inline void transpose(const T* from, int64_t from_step, int64_t rows, int64_t co
 }
 
 // exp with 2 ulp for float; results below the smallest normal number are 0, arguments above 88 count as 88.
-// Polynomial of the Cephes library (S. Moshier), expf.
+// Polynomial of the Cephes library (S. Moshier), expf: with x = n log 2 + r, exp(x) = 2^n (1 + r + r^2 p(r)).
+[[gnu::always_inline]] inline void reduce_exponent(Vec<float> x, Vec<float>& n, Vec<float>& r, Vec<float>& p) {
+  const Vec<float> rounder = splat(12582912.0f);  // 1.5 * 2^23
+  n = (x * 1.44269504088896341f + rounder) - rounder;
+  r = x - n * 0.693359375f - n * -2.12194440e-4f;
+  p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+}
 #if defined(__AVX512F__)
 inline Vec<float> exp_of(Vec<float> x) {
   using V = Vec<float>;
-  const V clamped = (V)_mm512_min_ps(_mm512_set1_ps(88.0f), (__m512)x);  // NaN stays: the second is taken
-  const V rounder = splat(12582912.0f);                                  // 1.5 * 2^23
-  const V n = (clamped * 1.44269504088896341f + rounder) - rounder;
-  const V r = clamped - n * 0.693359375f - n * -2.12194440e-4f;
-  V y = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  y = y * r + 8.3334519073e-3f;
-  y = y * r + 4.1665795894e-2f;
-  y = y * r + 1.6666665459e-1f;
-  y = y * r + 5.0000001201e-1f;
-  y = (y * r + 1.0f) * r + 1.0f;
+  V n, r, p;
+  reduce_exponent((V)_mm512_min_ps(_mm512_set1_ps(88.0f), (__m512)x), n, r, p);  // NaN stays: the second is taken
+  const V y = (p * r + 1.0f) * r + 1.0f;
   const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-87.0f), _CMP_NLT_UQ);
   return (V)_mm512_maskz_scalef_ps(normal, (__m512)y, (__m512)n);
 }
@@ -173,16 +176,9 @@ inline Vec<float> exp_of(Vec<float> x) {
 inline Vec<float> exp_of(Vec<float> x) {
   using V = Vec<float>;
   using I = Ints<float>;
-  const V clamped = x > 88.0f ? splat(88.0f) : x;
-  const V rounder = splat(12582912.0f);  // 1.5 * 2^23
-  const V n = (clamped * 1.44269504088896341f + rounder) - rounder;
-  const V r = clamped - n * 0.693359375f - n * -2.12194440e-4f;
-  V y = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  y = y * r + 8.3334519073e-3f;
-  y = y * r + 4.1665795894e-2f;
-  y = y * r + 1.6666665459e-1f;
-  y = y * r + 5.0000001201e-1f;
-  y = y * (r * r) + r + 1.0f;
+  V n, r, p;
+  reduce_exponent(x > 88.0f ? splat(88.0f) : x, n, r, p);
+  const V y = p * (r * r) + r + 1.0f;
   const I exponent = (__builtin_convertvector(n, I) + 127) << 23;
   V scale;
   std::memcpy(&scale, &exponent, sizeof scale);
